@@ -1,0 +1,3 @@
+module github.com/go-cryptoki/cryptoki
+
+go 1.25
