@@ -70,9 +70,11 @@ type Batcher interface {
 // A Locker is a Store that several processes may use at once.
 type Locker interface {
 	Store
-	// Lock waits until no other process holds the store and brings this one up
-	// to date; the changes of one operation are made between Lock and unlock.
-	// The lock of a process that died is gone. Lock is not reentrant.
+	// Lock waits until no other process, and no other caller of Lock, holds the
+	// store and brings this one up to date; the changes of an operation that
+	// depend on what the store holds are made between Lock and unlock. A single
+	// Save, Remove or Batch needs no Lock. The lock of a process that died is
+	// gone. Lock is not reentrant.
 	Lock() (unlock func() error, err error)
 }
 
@@ -140,6 +142,32 @@ func CheckRecord(name string, data []byte) error {
 	}
 	if len(data) > MaxRecord {
 		return fmt.Errorf("pal: record %s has %d bytes, more than %d", name, len(data), MaxRecord)
+	}
+	return nil
+}
+
+// CheckBatch returns an error if Batch must refuse the changes: a name or a
+// record that is not valid, or a name that appears twice. No changes at all are
+// valid.
+func CheckBatch(changes []Change) error {
+	for _, c := range changes {
+		if c.Data == nil {
+			if err := CheckName(c.Name); err != nil {
+				return err
+			}
+		} else if err := CheckRecord(c.Name, c.Data); err != nil {
+			return err
+		}
+	}
+	if len(changes) < 2 {
+		return nil
+	}
+	seen := make(map[string]bool, len(changes))
+	for _, c := range changes {
+		if seen[c.Name] {
+			return fmt.Errorf("pal: record %s appears twice in a batch", c.Name)
+		}
+		seen[c.Name] = true
 	}
 	return nil
 }
