@@ -1,0 +1,154 @@
+// Gotest runs go test and says in one line how many tests passed, failed and
+// were skipped. It prints what go test prints without -v: a line for each
+// package, and the output of the tests that failed. Skipped tests are listed
+// with their reason.
+//
+//	go run ./scripts/gotest -race ./...
+//
+// With $GOTEST_COUNTS set, it adds its counts to that file instead.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// An event is a line of go test -json; see go doc test2json.
+type event struct {
+	Action     string
+	Package    string
+	ImportPath string // of build-output and build-fail
+	Test       string
+	Output     string
+}
+
+type counts struct{ passed, failed, skipped int }
+
+func main() {
+	var args []string
+	if len(os.Args) > 1 {
+		args = os.Args[1:]
+	}
+	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gotest:", err)
+		os.Exit(2)
+	}
+	c := report(os.Stdout, out)
+	err = cmd.Wait()
+	if err != nil && c.failed == 0 {
+		c.failed++ // go test itself: a bad flag, a pattern without packages
+	}
+	if name := os.Getenv("GOTEST_COUNTS"); name == "" {
+		fmt.Printf("%d passed, %d failed, %d skipped\n", c.passed, c.failed, c.skipped)
+	} else if err := appendCounts(name, c); err != nil {
+		fmt.Fprintln(os.Stderr, "gotest:", err)
+		os.Exit(2)
+	}
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		os.Exit(exit.ExitCode())
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "gotest:", err)
+		os.Exit(2)
+	}
+}
+
+// report copies what a person wants to see of the events in r to w, and counts
+// the tests, subtests included.
+func report(w io.Writer, r io.Reader) counts {
+	var c counts
+	output := map[string][]string{} // by package and test, while it runs
+	failed := map[string]bool{}     // packages with a failed test
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, 16<<20)
+	for in.Scan() {
+		var e event
+		if json.Unmarshal(in.Bytes(), &e) != nil || e.Action == "" {
+			fmt.Fprintln(w, in.Text())
+			continue
+		}
+		id := e.Package + "\x00" + e.Test
+		switch e.Action {
+		case "build-output":
+			fmt.Fprint(w, e.Output)
+		case "output":
+			if e.Test == "" {
+				if !silent(e.Output) {
+					fmt.Fprint(w, e.Output)
+				}
+				continue
+			}
+			output[id] = append(output[id], e.Output)
+		case "pass", "fail", "skip":
+			if e.Test == "" {
+				// A test that is still running when its package ends has crashed it.
+				for other, lines := range output {
+					if strings.HasPrefix(other, id) {
+						c.failed++
+						failed[e.Package] = true
+						fmt.Fprint(w, strings.Join(lines, ""))
+						delete(output, other)
+					}
+				}
+				if e.Action == "fail" && !failed[e.Package] {
+					c.failed++ // it does not build, or TestMain failed
+				}
+				continue
+			}
+			switch e.Action {
+			case "pass":
+				c.passed++
+			case "fail":
+				c.failed++
+				failed[e.Package] = true
+				fmt.Fprint(w, strings.Join(output[id], ""))
+			case "skip":
+				c.skipped++
+				fmt.Fprintf(w, "%s", reason(output[id]))
+			}
+			delete(output, id)
+		}
+	}
+	return c
+}
+
+// silent reports whether a line of a package says nothing that its last line
+// does not.
+func silent(line string) bool {
+	return line == "PASS\n" || line == "FAIL\n" || strings.Contains(line, "[no test files]") ||
+		strings.HasPrefix(line, "coverage:")
+}
+
+// reason returns the lines of a skipped test without those that mark its
+// beginning.
+func reason(lines []string) string {
+	var b strings.Builder
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "=== ") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+func appendCounts(name string, c counts) error {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, c.passed, c.failed, c.skipped)
+	return errors.Join(err, f.Close())
+}
