@@ -1,0 +1,289 @@
+package fileflash
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/go-cryptoki/cryptoki/pal"
+)
+
+// An image is what a log says.
+type image struct {
+	id      uint64
+	base    int64
+	end     int64 // of the last whole entry; 0 if there is no log
+	live    int64 // size that the log would have after compaction
+	records map[string]place
+
+	seen    int64 // size of the file when it was read
+	settled bool  // the mark at end is there: the entries are there to stay
+	dropped int64 // bytes behind end that are neither an entry nor the mark
+
+	last    int64           // offset of the last entry, 0 if there is none
+	lastTop [entrySize]byte // and its beginning
+}
+
+func newImage() *image { return &image{records: map[string]place{}, settled: true} }
+
+// apply makes a change in the image.
+func (m *image) apply(name string, put bool, p place) {
+	if old, ok := m.records[name]; ok {
+		m.live -= recordSize(name, old.size)
+		if !put {
+			delete(m.records, name)
+		}
+	}
+	if put {
+		m.live += recordSize(name, p.size)
+		m.records[name] = p
+	}
+}
+
+// readHeader reads the header of a log of that size.
+func readHeader(f io.ReaderAt, size int64) (*image, error) {
+	var h [headerSize]byte
+	n, err := f.ReadAt(h[:min(size, headerSize)], 0)
+	if err != nil && !(err == io.EOF && int64(n) == min(size, headerSize)) {
+		return nil, err
+	}
+	if n >= 1+len(magic) && string(h[1:1+len(magic)]) == magic && h[0] > version {
+		return nil, &VersionError{Version: h[0]}
+	}
+	switch {
+	case n < headerSize:
+		return nil, fmt.Errorf("%w: %d bytes are no complete header; restore the directory from a backup", pal.ErrCorrupt, n)
+	case string(h[1:1+len(magic)]) != magic:
+		return nil, fmt.Errorf("%w (or %w in its header); move the file away, or restore the directory from a backup", ErrForeign, pal.ErrCorrupt)
+	case h[0] != version || crc32.Checksum(h[:28], castagnoli) != binary.LittleEndian.Uint32(h[28:]):
+		return nil, fmt.Errorf("%w: the checksum of the header is wrong; restore the directory from a backup", pal.ErrCorrupt)
+	}
+	m := newImage()
+	m.id = binary.LittleEndian.Uint64(h[8:])
+	base := binary.LittleEndian.Uint64(h[16:])
+	if base < headerSize || base > uint64(size) {
+		return nil, fmt.Errorf("%w: %d bytes, but it once had %d; restore the directory from a backup", pal.ErrCorrupt, size, base)
+	}
+	m.base = int64(base)
+	m.end, m.live = headerSize, headerSize
+	return m, nil
+}
+
+// extend reads the entries from m.end on, in a file of the given size.
+func (m *image) extend(f io.ReaderAt, size int64) (changed bool, err error) {
+	w := &window{f: f, size: size}
+	for {
+		next, top, err := m.entry(w, m.end)
+		if err != nil {
+			return changed, err
+		}
+		if next == 0 {
+			break
+		}
+		m.last, m.lastTop, m.end = m.end, top, next
+		changed = true
+	}
+	m.seen = size
+	m.settled, err = m.marked(w, m.end)
+	m.dropped = size - m.end
+	if m.settled {
+		m.dropped -= markSize
+	}
+	return changed, err
+}
+
+// entry applies the entry at off and returns where the next one begins. It is 0
+// if there is no whole entry, and none was ever durable there.
+func (m *image) entry(w *window, off int64) (next int64, top [entrySize]byte, err error) {
+	next, head, err := m.head(w, off)
+	if err != nil {
+		return 0, top, err
+	}
+	if next == 0 {
+		return 0, top, m.torn(w, off, off+1)
+	}
+	copy(top[:], head)
+	// Data need only be looked at if it may have been cut short.
+	if durable, err := m.durable(w, next); err != nil {
+		return 0, top, err
+	} else if !durable {
+		whole, err := m.whole(w, off, head)
+		if err != nil {
+			return 0, top, err
+		}
+		if !whole {
+			proof, err := m.proof(w, next)
+			if err != nil || !proof {
+				return 0, top, err
+			}
+		}
+		// The window may have moved.
+		if _, head, err = m.head(w, off); err != nil {
+			return 0, top, err
+		}
+	}
+	at := off + int64(len(head))
+	parseHead(head[entrySize:], func(c headChange) {
+		m.apply(string(c.name), c.put, place{at, c.size, c.sum})
+		at += int64(c.size)
+	})
+	return next, top, nil
+}
+
+// head returns the entry at off without its data, and where the next one would
+// begin; 0 if there is no valid head, or the data does not fit the file. The
+// slice is valid until w is used again.
+func (m *image) head(w *window, off int64) (next int64, head []byte, err error) {
+	if off+entrySize > w.size {
+		return 0, nil, nil
+	}
+	top, err := w.at(off, entrySize)
+	if err != nil {
+		return 0, nil, err
+	}
+	n := int64(binary.LittleEndian.Uint32(top[8:]))
+	if n == 0 || off+entrySize+n > w.size {
+		return 0, nil, nil
+	}
+	head, err = w.at(off, entrySize+n)
+	if err != nil {
+		return 0, nil, err
+	}
+	if headSum(m.id, off, head[8:12], head[entrySize:]) != binary.LittleEndian.Uint32(head[12:]) {
+		return 0, nil, nil
+	}
+	data, ok := parseHead(head[entrySize:], nil)
+	next = off + entrySize + n + data
+	if !ok || next > w.size {
+		return 0, nil, nil
+	}
+	return next, head, nil
+}
+
+// durable reports whether what precedes off was durable once, as far as off
+// itself shows it.
+func (m *image) durable(w *window, off int64) (bool, error) {
+	if off <= m.base {
+		return true, nil
+	}
+	if ok, err := m.marked(w, off); ok || err != nil {
+		return ok, err
+	}
+	next, _, err := m.head(w, off)
+	return next != 0, err
+}
+
+// whole reports whether the data of the entry at off is as it was written.
+func (m *image) whole(w *window, off int64, head []byte) (bool, error) {
+	type piece struct {
+		off       int64
+		size, sum uint32
+	}
+	var pieces []piece
+	at := off + int64(len(head))
+	parseHead(head[entrySize:], func(c headChange) {
+		if c.put {
+			pieces = append(pieces, piece{at, c.size, c.sum})
+			at += int64(c.size)
+		}
+	})
+	for _, p := range pieces {
+		data, err := w.at(p.off, int64(p.size))
+		if err != nil {
+			return false, err
+		}
+		if crc32.Checksum(data, castagnoli) != p.sum {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// torn returns an error if an entry at off, which is not valid, was durable once:
+// if there is proof at from or behind it.
+func (m *image) torn(w *window, off, from int64) error {
+	proof := off < m.base
+	if !proof {
+		var err error
+		if proof, err = m.proof(w, from); err != nil {
+			return err
+		}
+	}
+	if proof {
+		return &damage{off}
+	}
+	return nil
+}
+
+// proof looks for a mark at from or anywhere behind it.
+func (m *image) proof(w *window, from int64) (bool, error) {
+	for off := from; off+markSize <= w.size; off++ {
+		ok, err := m.marked(w, off)
+		if ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// marked reports whether there is a mark at off.
+func (m *image) marked(w *window, off int64) (bool, error) {
+	if off+markSize > w.size {
+		return false, nil
+	}
+	b, err := w.at(off, markSize)
+	if err != nil {
+		return false, err
+	}
+	return binary.LittleEndian.Uint64(b) == markAt(m.id, off), nil
+}
+
+// damage is an entry that was durable once and is not valid now.
+type damage struct{ off int64 }
+
+func (d *damage) Error() string {
+	return fmt.Sprintf("%v at offset %d, with valid ones behind it; restore the directory from a backup", pal.ErrCorrupt, d.off)
+}
+
+func (d *damage) Unwrap() error { return pal.ErrCorrupt }
+
+// A window reads a file in large steps.
+type window struct {
+	f    io.ReaderAt
+	size int64
+	off  int64
+	buf  []byte
+}
+
+const windowSize = 128 << 10
+
+// at returns n bytes at off, which are within size. The slice is valid until the
+// next call.
+func (w *window) at(off, n int64) ([]byte, error) {
+	if off < w.off || off+n > w.off+int64(len(w.buf)) {
+		want := min(max(n, windowSize), w.size-off)
+		if int64(cap(w.buf)) < want {
+			w.buf = make([]byte, want)
+		}
+		w.buf, w.off = w.buf[:want], off
+		if got, err := readFull(w.f, w.buf, off); err != nil {
+			w.buf = w.buf[:got]
+			return nil, fmt.Errorf("offset %d: %w", off+int64(got), err)
+		}
+	}
+	return w.buf[off-w.off:][:n:n], nil
+}
+
+// readFull reads len(b) bytes; a file that is too short is io.ErrUnexpectedEOF.
+func readFull(f io.ReaderAt, b []byte, off int64) (int, error) {
+	n, err := f.ReadAt(b, off)
+	if n == len(b) {
+		return n, nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
