@@ -223,7 +223,10 @@ func parseInfo(der []byte) (crypto.PublicKey, error) {
 	}
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
-		return pub, checkRSA(pub)
+		if err := checkRSA(pub); err != nil {
+			return nil, err
+		}
+		return pub, nil
 	case *ecdsa.PublicKey:
 		if pub.Curve == elliptic.P224() {
 			return nil, fmt.Errorf("%v: P-224: %w", pkcs11.CKA_PUBLIC_KEY_INFO, pkcs11.CKR_CURVE_NOT_SUPPORTED)

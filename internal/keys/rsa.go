@@ -28,7 +28,11 @@ func rsaPublic(t pkcs11.Template) (crypto.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRSA(n, e)
+	pub, err := newRSA(n, e)
+	if err != nil {
+		return nil, err
+	}
+	return pub, nil
 }
 
 func newRSA(n, e []byte) (*rsa.PublicKey, error) {
@@ -44,7 +48,10 @@ func newRSA(n, e []byte) (*rsa.PublicKey, error) {
 		return nil, invalid(pkcs11.CKA_PUBLIC_EXPONENT, "it has at most 31 bits")
 	}
 	pub := &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(exp)}
-	return pub, checkRSA(pub)
+	if err := checkRSA(pub); err != nil {
+		return nil, err
+	}
+	return pub, nil
 }
 
 func checkRSA(pub *rsa.PublicKey) error {
