@@ -67,6 +67,7 @@ func TestRawSignatureRefuses(t *testing.T) {
 		"long form of a short length":  "308106020101020101",
 		"indefinite length":            "30800201010201010000",
 		"padded r":                     "30070202000102 0101",
+		"padded r, second bit set":     "30070202007f020101",
 		"padded s":                     "3007020101 02020001",
 		"negative r":                   "3006020181020101",
 		"zero r":                       "3006020100020101",

@@ -298,6 +298,53 @@ func TestPSSWithOddModulus(t *testing.T) {
 	}
 }
 
+// Each check of EMSA-PSS-VERIFY, step by step: RFC 8017 §9.1.2.
+func TestCheckPSSRefuses(t *testing.T) {
+	const salt = 8
+	h := crypto.SHA256
+	digest := number(32, true)
+	for _, bits := range []int{1024, 1025, 1030} {
+		pub := &rsa.PublicKey{N: new(big.Int).Lsh(one, uint(bits-1)), E: 3}
+		size, unused := (bits+6)/8, 8*((bits+6)/8)-(bits-1)
+		// encode makes the message of a data block that spoil has changed.
+		encode := func(spoil func(db []byte)) []byte {
+			db := make([]byte, size-32-1)
+			db[len(db)-salt-1] = 1
+			copy(db[len(db)-salt:], number(salt, true))
+			w := h.New()
+			w.Write(make([]byte, 8))
+			w.Write(digest)
+			w.Write(db[len(db)-salt:])
+			sum := w.Sum(nil)
+			spoil(db)
+			xorMGF1(db, h.New(), sum)
+			db[0] &= 0xff >> unused
+			em := append(append(db, sum...), 0xbc)
+			return append(make([]byte, pub.Size()-size), em...)
+		}
+		good := encode(func([]byte) {})
+		check := func(em []byte) bool { return checkPSS(pub, h, h, salt, digest, append([]byte(nil), em...)) }
+		if !check(good) {
+			t.Fatalf("%d bits: a good message is refused", bits)
+		}
+		for what, em := range map[string][]byte{
+			"a bit in the padding":        encode(func(db []byte) { db[len(db)-salt-2] = 1 }),
+			"a bit in the first byte":     encode(func(db []byte) { db[0] |= 0x80 >> unused }),
+			"another separator":           encode(func(db []byte) { db[len(db)-salt-1] = 2 }),
+			"no separator":                encode(func(db []byte) { db[len(db)-salt-1] = 0 }),
+			"a separator too early":       encode(func(db []byte) { db[len(db)-salt-2], db[len(db)-salt-1] = 1, 0 }),
+			"another salt":                encode(func(db []byte) { db[len(db)-1] ^= 1 }),
+			"another trailer":             append(append([]byte(nil), good[:len(good)-1]...), 0xcc),
+			"a bit above the modulus's":   func() []byte { em := append([]byte(nil), good...); em[pub.Size()-size] ^= 0x80; return em }(),
+			"a bit in the byte before it": func() []byte { em := append([]byte(nil), good...); em[0] |= 0x80; return em }(),
+		} {
+			if check(em) {
+				t.Errorf("%d bits: %s is accepted", bits, what)
+			}
+		}
+	}
+}
+
 func TestPSSParameters(t *testing.T) {
 	good := pkcs11.PSSParams{HashAlg: pkcs11.CKM_SHA256, MGF: pkcs11.CKG_MGF1_SHA256, SaltLen: 32}
 	for name, params := range map[string]any{
