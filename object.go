@@ -1,0 +1,163 @@
+package cryptoki
+
+import (
+	"fmt"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/rules"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+// An object is what a handle stands for. All but state and dead is fixed.
+type object struct {
+	handle  pkcs11.ObjectHandle
+	id      string // CKA_UNIQUE_ID, the driver's identity of it
+	class   pkcs11.ObjectClass
+	keyType pkcs11.KeyType
+	token   bool
+	private bool
+	owner   *session // of a session object
+
+	// state is replaced as a whole when attributes change, under slot.mu.
+	state atomic.Pointer[objectState]
+
+	// dead is set when the object is destroyed, or hidden by a logout. Operations
+	// with it are then gone from every session.
+	dead atomic.Bool
+
+	before, after *object // in the order of creation; slot.mu guards them
+}
+
+// objectState is what changes when attributes do.
+type objectState struct {
+	drv   driver.Object   // nil for a public session object, which the core keeps itself
+	attrs pkcs11.Template // complete and canonical; shared, never modified
+	use   usage
+	pub   atomic.Pointer[publicKey] // parsed at first use
+}
+
+// usage is what a key may be used for.
+type usage uint16
+
+const (
+	mayEncrypt usage = 1 << iota
+	mayDecrypt
+	maySign
+	mayVerify
+	mayWrap
+	mayUnwrap
+	mayDerive
+	alwaysAuthenticate
+	restricted // CKA_ALLOWED_MECHANISMS is there
+)
+
+var usageOf = [...]struct {
+	attr pkcs11.AttributeType
+	use  usage
+}{
+	{pkcs11.CKA_ENCRYPT, mayEncrypt},
+	{pkcs11.CKA_DECRYPT, mayDecrypt},
+	{pkcs11.CKA_SIGN, maySign},
+	{pkcs11.CKA_VERIFY, mayVerify},
+	{pkcs11.CKA_WRAP, mayWrap},
+	{pkcs11.CKA_UNWRAP, mayUnwrap},
+	{pkcs11.CKA_DERIVE, mayDerive},
+	{pkcs11.CKA_ALWAYS_AUTHENTICATE, alwaysAuthenticate},
+}
+
+func newObject(h pkcs11.ObjectHandle, d driver.Object, owner *session) (*object, error) {
+	attrs := d.Attributes()
+	if !attrs.Has(pkcs11.CKA_CLASS) {
+		return nil, fmt.Errorf("object %s: the driver states no CKA_CLASS: %w", d.ID(), pkcs11.CKR_DEVICE_ERROR)
+	}
+	o := &object{handle: h, id: d.ID(), owner: owner}
+	o.describe(d, rules.Complete(attrs))
+	return o, nil
+}
+
+func newSessionObject(h pkcs11.ObjectHandle, attrs pkcs11.Template, owner *session) *object {
+	o := &object{handle: h, id: "session-" + strconv.FormatUint(uint64(h), 10), owner: owner}
+	o.describe(nil, attrs)
+	return o
+}
+
+func (o *object) describe(d driver.Object, attrs pkcs11.Template) {
+	o.class = pkcs11.ObjectClass(attrs.Uint(pkcs11.CKA_CLASS))
+	if a, ok := attrs.Get(pkcs11.CKA_KEY_TYPE); ok {
+		o.keyType = pkcs11.KeyType(a.Uint())
+	}
+	o.token = attrs.Bool(pkcs11.CKA_TOKEN)
+	o.private = attrs.Bool(pkcs11.CKA_PRIVATE)
+	o.set(d, attrs)
+}
+
+func (o *object) set(d driver.Object, attrs pkcs11.Template) {
+	st := &objectState{drv: d, attrs: attrs}
+	for _, a := range attrs {
+		for _, u := range usageOf {
+			if a.Type == u.attr && a.Bool() {
+				st.use |= u.use
+			}
+		}
+		if a.Type == pkcs11.CKA_ALLOWED_MECHANISMS {
+			st.use |= restricted
+		}
+	}
+	o.state.Store(st)
+}
+
+func (o *object) attrs() pkcs11.Template { return o.state.Load().attrs }
+
+func (o *object) drv() driver.Object { return o.state.Load().drv }
+
+func (o *object) label() string { return o.attrs().Text(pkcs11.CKA_LABEL) }
+
+// isKey reports whether the object is a key of any class.
+func (o *object) isKey() bool {
+	return o.class == pkcs11.CKO_PUBLIC_KEY || o.class == pkcs11.CKO_PRIVATE_KEY || o.class == pkcs11.CKO_SECRET_KEY
+}
+
+var classNames = map[pkcs11.ObjectClass]string{
+	pkcs11.CKO_DATA:        "data",
+	pkcs11.CKO_CERTIFICATE: "certificate",
+	pkcs11.CKO_PUBLIC_KEY:  "public key",
+	pkcs11.CKO_PRIVATE_KEY: "private key",
+	pkcs11.CKO_SECRET_KEY:  "secret key",
+	pkcs11.CKO_PROFILE:     "profile",
+}
+
+func className(c pkcs11.ObjectClass) string {
+	if s, ok := classNames[c]; ok {
+		return s
+	}
+	return c.String()
+}
+
+// String names the object for errors: private key "Device Priv TLS Key".
+func (o *object) String() string {
+	if l := o.label(); l != "" {
+		return fmt.Sprintf("%s %q", className(o.class), l)
+	}
+	return fmt.Sprintf("%s %d", className(o.class), o.handle)
+}
+
+// matches reports whether the object has all attributes of the canonical
+// template. Values that are not shown match nothing.
+func (o *object) matches(template pkcs11.Template) bool {
+	attrs := o.attrs()
+	for _, want := range template {
+		if want.Type == pkcs11.CKA_UNIQUE_ID {
+			if want.Text() != o.id {
+				return false
+			}
+			continue
+		}
+		have, ok := attrs.Get(want.Type)
+		if !ok || !have.Equal(want) {
+			return false
+		}
+	}
+	return true
+}
