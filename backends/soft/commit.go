@@ -1,0 +1,212 @@
+package soft
+
+import (
+	"errors"
+
+	"github.com/go-cryptoki/cryptoki/pal"
+)
+
+// A change is a change of token objects that happens as one step.
+type change struct {
+	// prepare makes the records. It is called when the objects are those of the
+	// store and nobody else changes them, with t.io and t.mu held, and again if
+	// the change has to wait for another one.
+	prepare func(c *change) error
+	save    []pal.Change // records to save
+	remove  []string     // records to remove
+	// apply makes the objects what the store holds now. t.mu is held.
+	apply func()
+
+	done bool
+	err  error
+}
+
+func (c *change) add(name string, data []byte) {
+	c.save = append(c.save, pal.Change{Name: name, Data: data})
+}
+
+// commit makes a change. Changes that wait while another is written to the
+// store are written together.
+func (t *Token) commit(c *change) error {
+	t.queueMu.Lock()
+	t.queue = append(t.queue, c)
+	t.queueMu.Unlock()
+	t.io.Lock()
+	defer t.io.Unlock()
+	for !c.done {
+		t.queueMu.Lock()
+		all := t.queue
+		t.queue = nil
+		t.queueMu.Unlock()
+		again := t.write(all)
+		t.queueMu.Lock()
+		t.queue = append(again, t.queue...)
+		t.queueMu.Unlock()
+	}
+	return c.err
+}
+
+// write makes changes, and returns those that have to wait since they concern
+// the same objects as others. t.io is held.
+func (t *Token) write(all []*change) (again []*change) {
+	finish := func(cs []*change, err error) {
+		for _, c := range cs {
+			if !c.done {
+				c.done, c.err = true, err
+			}
+		}
+	}
+	unlock, err := t.lock()
+	if err != nil {
+		finish(all, err)
+		return nil
+	}
+	defer unlock()
+	if err := t.finishJournal(); err != nil {
+		finish(all, err)
+		return nil
+	}
+	if err := t.refresh(); err != nil {
+		finish(all, err)
+		return nil
+	}
+	var together []*change
+	touched := make(map[string]bool)
+	t.mu.Lock()
+next:
+	for _, c := range all {
+		c.save, c.remove = c.save[:0], c.remove[:0]
+		if err := c.prepare(c); err != nil {
+			finish([]*change{c}, err)
+			continue
+		}
+		names := c.names()
+		for _, name := range names {
+			if touched[name] {
+				again = append(again, c)
+				continue next
+			}
+		}
+		for _, name := range names {
+			touched[name] = true
+		}
+		together = append(together, c)
+	}
+	t.mu.Unlock()
+	if len(together) == 0 {
+		return again
+	}
+	if t.batcher != nil && len(together) > 1 {
+		if err := t.batch(together); err == nil {
+			t.apply(together...)
+			finish(together, nil)
+			return again
+		}
+		// One of them is at fault; each for itself tells which.
+	}
+	for _, c := range together {
+		if err := t.writeOne(c); err != nil {
+			finish([]*change{c}, err)
+			continue
+		}
+		t.apply(c)
+		finish([]*change{c}, nil)
+	}
+	return again
+}
+
+func (c *change) names() []string {
+	names := make([]string, 0, len(c.save)+len(c.remove))
+	for _, s := range c.save {
+		names = append(names, s.Name)
+	}
+	return append(names, c.remove...)
+}
+
+func (t *Token) apply(cs ...*change) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ordered = nil
+	for _, c := range cs {
+		c.apply()
+	}
+}
+
+// lock keeps other processes from changing the store. t.io is held. The error of
+// unlocking is of no use: what was to be written is.
+func (t *Token) lock() (unlock func(), err error) {
+	if t.locker == nil {
+		return func() {}, nil
+	}
+	u, err := t.locker.Lock()
+	if err != nil {
+		if errors.Is(err, pal.ErrReadOnly) {
+			t.noteReadOnly()
+		}
+		return nil, storeError("lock", err)
+	}
+	return func() { u() }, nil
+}
+
+func (t *Token) noteReadOnly() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.readOnly = true
+	if t.info.Load() != nil {
+		t.publish()
+	}
+}
+
+// writeOne writes one change as one step.
+func (t *Token) writeOne(c *change) error {
+	switch {
+	case len(c.save) == 1 && len(c.remove) == 0:
+		return t.wrote(t.store.Save(c.save[0].Name, c.save[0].Data))
+	case len(c.save) == 0 && len(c.remove) == 1:
+		err := t.store.Remove(c.remove[0])
+		if notThere(err) {
+			return nil
+		}
+		return t.wrote(err)
+	case len(c.save)+len(c.remove) == 0:
+		return nil
+	case t.batcher != nil:
+		return t.batch([]*change{c})
+	}
+	return t.journaled(c)
+}
+
+func (t *Token) batch(cs []*change) error {
+	var all []pal.Change
+	for _, c := range cs {
+		all = append(all, c.save...)
+		for _, name := range c.remove {
+			all = append(all, pal.Change{Name: name})
+		}
+	}
+	return t.wrote(t.batcher.Batch(all))
+}
+
+// wrote is what to do with the error of the store after writing. What was to be
+// written may be there all the same, so the objects are read again.
+func (t *Token) wrote(err error) error {
+	if err == nil {
+		return nil
+	}
+	t.loaded = false
+	if errors.Is(err, pal.ErrReadOnly) {
+		t.noteReadOnly()
+	}
+	return storeError("write", err)
+}
+
+// mayChange reports why token objects cannot be changed now. t.mu is held.
+func (t *Token) mayChange() error {
+	switch {
+	case t.rec == nil:
+		return errUninitialized
+	case t.keys == nil:
+		return errNotLoggedIn
+	}
+	return nil
+}

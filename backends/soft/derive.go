@@ -1,0 +1,138 @@
+package soft
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/keys"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+// Derive makes a secret key with CKM_ECDH1_DERIVE.
+func (k ecKey) Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.Template) (driver.Object, error) {
+	p, err := k.use()
+	if err != nil {
+		return nil, err
+	}
+	defer p.release()
+	own, err := p.ec.ECDH()
+	if err != nil {
+		return nil, failed(m, err)
+	}
+	return k.derive(ctx, m, own, template)
+}
+
+// Derive makes a secret key with CKM_ECDH1_DERIVE.
+func (k montgomeryKey) Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.Template) (driver.Object, error) {
+	p, err := k.use()
+	if err != nil {
+		return nil, err
+	}
+	defer p.release()
+	return k.derive(ctx, m, p.ecdh, template)
+}
+
+// derive is ECDH, with the cofactor or without: it is 1 on the NIST curves.
+// PKCS #11 v2.40 mechanisms §2.3.8.
+func (k keyObject) derive(ctx context.Context, m *pkcs11.Mechanism, own *ecdh.PrivateKey, template pkcs11.Template) (driver.Object, error) {
+	switch m.Type {
+	case pkcs11.CKM_ECDH1_DERIVE, pkcs11.CKM_ECDH1_COFACTOR_DERIVE:
+	default:
+		return nil, wrongMechanism(m)
+	}
+	p, ok := m.Params.(*pkcs11.ECDH1DeriveParams)
+	if !ok || p == nil {
+		return nil, fmt.Errorf("soft: %v wants *pkcs11.ECDH1DeriveParams: %w", m.Type, pkcs11.CKR_MECHANISM_PARAM_INVALID)
+	}
+	hash, ok := kdfHash(p.KDF)
+	if !ok {
+		return nil, fmt.Errorf("soft: %v: KDF %v: %w", m.Type, p.KDF, pkcs11.CKR_MECHANISM_PARAM_INVALID)
+	}
+	if hash == 0 && len(p.SharedData) > 0 {
+		return nil, fmt.Errorf("soft: %v: shared data without a KDF: %w", m.Type, pkcs11.CKR_MECHANISM_PARAM_INVALID)
+	}
+	peer, err := k.peer(p.PublicData)
+	if err != nil {
+		return nil, fmt.Errorf("soft: %v: the other's public key: %w: %w", m.Type, pkcs11.CKR_MECHANISM_PARAM_INVALID, err)
+	}
+	z, err := own.ECDH(peer)
+	if err != nil {
+		return nil, fmt.Errorf("soft: %v: the other's public key: %w: %w", m.Type, pkcs11.CKR_MECHANISM_PARAM_INVALID, err)
+	}
+	defer clear(z)
+	n := len(z)
+	if hash != 0 {
+		n = hash.Size()
+	}
+	if template.Has(pkcs11.CKA_VALUE_LEN) {
+		want := template.Uint(pkcs11.CKA_VALUE_LEN)
+		if want < 1 || want > maxSecret || hash == 0 && want > uint64(len(z)) {
+			return nil, fmt.Errorf("soft: %v: %w: a key of %d bytes; the secret has %d", m.Type, pkcs11.CKR_KEY_SIZE_RANGE, want, len(z))
+		}
+		n = int(want)
+	}
+	// Truncation takes bytes off the front.
+	value := z[len(z)-min(n, len(z)):]
+	if hash != 0 {
+		value = x963(hash, z, p.SharedData, n)
+		defer clear(value)
+	}
+	return k.t.createSecret(ctx, template, value, nil)
+}
+
+// peer parses a public key on the curve of k.
+func (k keyObject) peer(point []byte) (*ecdh.PublicKey, error) {
+	pub, err := keys.PublicKey(pkcs11.Template{
+		pkcs11.Attr(pkcs11.CKA_CLASS, uint64(pkcs11.CKO_PUBLIC_KEY)),
+		pkcs11.Attr(pkcs11.CKA_KEY_TYPE, uint64(k.keyType)),
+		pkcs11.Attr(pkcs11.CKA_EC_PARAMS, k.attrs.Bytes(pkcs11.CKA_EC_PARAMS)),
+		pkcs11.Attr(pkcs11.CKA_EC_POINT, point),
+	})
+	if err != nil {
+		return nil, err
+	}
+	switch pub := pub.(type) {
+	case *ecdsa.PublicKey:
+		return pub.ECDH()
+	case *ecdh.PublicKey:
+		return pub, nil
+	}
+	return nil, pkcs11.CKR_KEY_TYPE_INCONSISTENT
+}
+
+func kdfHash(kdf pkcs11.KDFType) (crypto.Hash, bool) {
+	switch kdf {
+	case pkcs11.CKD_NULL:
+		return 0, true
+	case pkcs11.CKD_SHA1_KDF:
+		return crypto.SHA1, true
+	case pkcs11.CKD_SHA224_KDF:
+		return crypto.SHA224, true
+	case pkcs11.CKD_SHA256_KDF:
+		return crypto.SHA256, true
+	case pkcs11.CKD_SHA384_KDF:
+		return crypto.SHA384, true
+	case pkcs11.CKD_SHA512_KDF:
+		return crypto.SHA512, true
+	}
+	return 0, false
+}
+
+// x963 is the key derivation function of ANSI X9.63, SEC 1 §3.6.1: n bytes.
+func x963(hash crypto.Hash, z, info []byte, n int) []byte {
+	out := make([]byte, 0, n+hash.Size())
+	h := hash.New()
+	for counter := uint32(1); len(out) < n; counter++ {
+		h.Reset()
+		h.Write(z)
+		h.Write(binary.BigEndian.AppendUint32(nil, counter))
+		h.Write(info)
+		out = h.Sum(out)
+	}
+	return out[:n]
+}

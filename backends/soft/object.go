@@ -1,0 +1,194 @@
+package soft
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/keys"
+	"github.com/go-cryptoki/cryptoki/internal/record"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+// An object is an object as the store has it, or a session object. It does not
+// change: an update makes another one, which shares the secret.
+type object struct {
+	t       *Token
+	name    string // of the record, or of what would be one
+	seq     uint64
+	attrs   pkcs11.Template
+	class   pkcs11.ObjectClass
+	keyType pkcs11.KeyType
+	private bool
+	checked bool    // with the token's keys; t.mu guards it
+	crc     uint32  // of the record
+	secret  *secret // nil: there is none
+	self    driver.Object
+}
+
+// stored is what every object of this package is.
+type stored interface {
+	driver.Object
+	base() *object
+}
+
+func (o *object) base() *object { return o }
+
+// ID is the name of the object's record without the prefix.
+func (o *object) ID() string { return o.name[len(objectPrefix):] }
+
+// Attributes returns everything but secret values.
+func (o *object) Attributes() pkcs11.Template { return o.attrs }
+
+// String names the object and shows nothing of it.
+func (o *object) String() string { return "soft: object " + o.ID() }
+
+// GoString is String.
+func (o *object) GoString() string { return o.String() }
+
+// kind returns the object with the abilities that its class and key type have.
+func (o *object) kind() driver.Object {
+	switch o.class {
+	case pkcs11.CKO_PRIVATE_KEY:
+		switch o.keyType {
+		case pkcs11.CKK_EC:
+			return ecKey{keyObject{o}}
+		case pkcs11.CKK_EC_EDWARDS:
+			return edKey{keyObject{o}}
+		case pkcs11.CKK_EC_MONTGOMERY:
+			return montgomeryKey{keyObject{o}}
+		case pkcs11.CKK_RSA:
+			return rsaKey{keyObject{o}}
+		}
+	case pkcs11.CKO_SECRET_KEY:
+		return secretKey{keyObject{o}}
+	}
+	return o
+}
+
+// A keyObject is an object with secret values.
+type keyObject struct{ *object }
+
+// Export returns secret values.
+func (k keyObject) Export(ctx context.Context, types ...pkcs11.AttributeType) (pkcs11.Template, error) {
+	all, err := k.values()
+	if err != nil {
+		return nil, err
+	}
+	var out pkcs11.Template
+	for _, a := range all {
+		if slices.Contains(types, a.Type) {
+			out = append(out, a)
+		} else {
+			clear(a.Bytes())
+		}
+	}
+	return out, nil
+}
+
+// secret is the secret part of an object.
+type secret struct {
+	sealed []byte // as in the record; nil for a session object
+
+	// Of a session object the encoded values; whether the object is destroyed, or
+	// the token closed. t.mu guards both.
+	plain []byte
+	gone  bool
+
+	parsing sync.Mutex // held while the key is parsed
+
+	key atomic.Pointer[key] // nil until it is used
+}
+
+// dropKey forgets the parsed key.
+func (s *secret) dropKey() {
+	if k := s.key.Swap(nil); k != nil {
+		k.release()
+	}
+}
+
+// drop forgets all that is not in the store. t.mu is held.
+func (s *secret) drop() {
+	s.gone = true
+	clear(s.plain)
+	s.plain = nil
+	s.dropKey()
+}
+
+// use returns the parsed key. The caller releases it.
+func (o *object) use() (*key, error) {
+	if k := o.secret.key.Load(); k != nil && k.retain() {
+		return k, nil
+	}
+	return o.parse()
+}
+
+// parse opens the secret part and keeps the key, until Logout.
+func (o *object) parse() (*key, error) {
+	s := o.secret
+	s.parsing.Lock()
+	defer s.parsing.Unlock()
+	if k := s.key.Load(); k != nil && k.retain() {
+		return k, nil // somebody was faster
+	}
+	// Logout waits until the key is where it finds it.
+	o.t.mu.RLock()
+	defer o.t.mu.RUnlock()
+	values, err := o.valuesLocked()
+	if err != nil {
+		return nil, err
+	}
+	defer keys.Wipe(values)
+	k, err := parseKey(o, values)
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w: %w", o, pkcs11.CKR_DEVICE_ERROR, err)
+	}
+	k.retain()
+	s.key.Store(k)
+	return k, nil
+}
+
+// values returns the secret values; the caller wipes them.
+func (o *object) values() (pkcs11.Template, error) {
+	if o.secret == nil {
+		return nil, nil
+	}
+	o.t.mu.RLock()
+	defer o.t.mu.RUnlock()
+	return o.valuesLocked()
+}
+
+// valuesLocked is values with t.mu held.
+func (o *object) valuesLocked() (pkcs11.Template, error) {
+	s, t := o.secret, o.t
+	switch {
+	case s.gone:
+		return nil, fmt.Errorf("%v is destroyed: %w", o, pkcs11.CKR_OBJECT_HANDLE_INVALID)
+	case s.sealed == nil:
+		return record.Parse(slices.Clone(s.plain))
+	case t.keys == nil, o.private && !t.mayUsePrivate():
+		return nil, fmt.Errorf("soft: log in to use the key: %w", pkcs11.CKR_USER_NOT_LOGGED_IN)
+	}
+	plain, err := open(t.keys.secret(o.name), s.sealed, objectData(nil, partSecret, o.name, o.secretHeader()))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", damaged(o.name, "somebody else has changed its secret part"), pkcs11.CKR_DEVICE_ERROR)
+	}
+	values, err := record.Parse(plain)
+	if err != nil {
+		return nil, damaged(o.name, "its secret part: %v", err)
+	}
+	return values, nil
+}
+
+// secretHeader is the part of the header that does not change with the object's
+// attributes. t.mu is held.
+func (o *object) secretHeader() []byte {
+	flags := flagSecret
+	if o.private {
+		flags |= flagPrivate
+	}
+	return appendHeader(nil, flags, o.t.rec.epoch, o.seq)[:offAttrLen]
+}

@@ -1,0 +1,159 @@
+package soft
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/argon2"
+)
+
+// KDF is the cost of making a key of a PIN with Argon2id (RFC 9106). It is in
+// the token's record, and changes for a PIN when the PIN is set.
+type KDF struct {
+	MemoryKiB uint32 // 8 to 65536
+	Passes    uint16 // 1 to 64
+	Threads   uint8  // 1 to 16
+}
+
+// DefaultKDF is the cost of a PIN unless Options say otherwise: 64 MiB of memory
+// written, 32 MiB at a time, by four threads. That is above the least that OWASP
+// asks of Argon2id (2 passes over 19 MiB), takes about 35 ms on a server's core
+// and is meant to take about a quarter of a second on the four cores of a
+// Raspberry Pi 3 with a 64-bit system. A Pi Zero, of one slow core, needs some
+// seconds; give it a smaller cost when the token is made.
+var DefaultKDF = KDF{MemoryKiB: 32 << 10, Passes: 2, Threads: 4}
+
+// check says what is wrong with the parameters. The limits keep a forged record
+// from stopping the machine.
+func (k KDF) check() error {
+	switch {
+	case k.MemoryKiB < 8 || k.MemoryKiB > 64<<10:
+		return fmt.Errorf("KDF memory of %d KiB; it is 8 to 65536", k.MemoryKiB)
+	case k.Passes < 1 || k.Passes > 64:
+		return fmt.Errorf("%d KDF passes; they are 1 to 64", k.Passes)
+	case k.Threads < 1 || k.Threads > 16:
+		return fmt.Errorf("%d KDF threads; they are 1 to 16", k.Threads)
+	}
+	return nil
+}
+
+// key makes a key of a PIN. The caller wipes it.
+func (k KDF) key(pin []byte, salt [16]byte) []byte {
+	return argon2.IDKey(pin, salt[:], uint32(k.Passes), k.MemoryKiB, k.Threads, 32)
+}
+
+const tokenKeyLen = 32
+
+// Contexts of derived keys and of what is sealed: no two uses share one.
+const (
+	contextWrap    = "cryptoki soft 1 wrap "
+	contextToken   = "cryptoki soft 1 token"
+	contextPublic  = "cryptoki soft 1 public"
+	contextPrivate = "cryptoki soft 1 private"
+	contextSecret  = "cryptoki soft 1 secret "
+)
+
+var errSeal = errors.New("not authentic")
+
+// A keyring holds the token key and the keys made of it, while somebody is
+// logged in.
+type keyring struct {
+	tokenKey []byte
+	public   cipher.AEAD // authenticates the attributes of public objects
+	private  cipher.AEAD // seals those of private ones
+}
+
+func newKeyring(tokenKey []byte) *keyring {
+	return &keyring{
+		tokenKey: tokenKey,
+		public:   aead(derive(tokenKey, contextPublic)),
+		private:  aead(derive(tokenKey, contextPrivate)),
+	}
+}
+
+// wipe clears the token key. What crypto/aes made of the other two cannot be
+// cleared; it is left to the garbage collector.
+func (k *keyring) wipe() {
+	clear(k.tokenKey)
+	k.public, k.private = nil, nil
+}
+
+// secret returns what seals the secret part of an object. Its key is used for
+// that object alone.
+func (k *keyring) secret(name string) cipher.AEAD {
+	return aead(derive(k.tokenKey, contextSecret+name))
+}
+
+// meta returns what authenticates the token's record.
+func (k *keyring) meta() cipher.AEAD { return aead(derive(k.tokenKey, contextToken)) }
+
+// derive returns HKDF-Expand(key, info) of 32 bytes. key is uniform already.
+func derive(key []byte, info string) []byte {
+	out, err := hkdf.Expand(sha256.New, key, info, 32)
+	if err != nil {
+		panic(err) // the length is fixed and allowed
+	}
+	return out
+}
+
+// aead returns AES-256-GCM with a random nonce in front of what is sealed, and
+// wipes the key. 2^32 uses of one key are safe.
+func aead(key []byte) cipher.AEAD {
+	block, err := aes.NewCipher(key)
+	clear(key)
+	if err != nil {
+		panic(err) // the length is fixed and allowed
+	}
+	a, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+func seal(dst []byte, a cipher.AEAD, plain, data []byte) []byte {
+	return a.Seal(dst, nil, plain, data)
+}
+
+func open(a cipher.AEAD, sealed, data []byte) ([]byte, error) {
+	plain, err := a.Open(nil, nil, sealed, data)
+	if err != nil {
+		return nil, errSeal
+	}
+	return plain, nil
+}
+
+// objectData appends the associated data of a part of an object's record: its
+// name, the header, and what else belongs to it.
+func objectData(dst []byte, part byte, name string, header []byte) []byte {
+	dst = append(dst, part, byte(len(name)))
+	dst = append(dst, name...)
+	return append(dst, header...)
+}
+
+// wrap puts the token key under a new PIN. role is of a fixed length.
+func wrap(tokenKey, pin []byte, role string, serial, epoch [8]byte, kdf KDF) wrappedKey {
+	w := wrappedKey{kdf: kdf}
+	rand.Read(w.salt[:])
+	w.wrapped = seal(nil, aead(kdf.key(pin, w.salt)), tokenKey, w.data(role, serial, epoch))
+	return w
+}
+
+// unwrap returns the token key, or errSeal if the PIN is wrong. The time that it
+// takes does not depend on the PIN.
+func (w *wrappedKey) unwrap(wrapped, pin []byte, role string, serial, epoch [8]byte) ([]byte, error) {
+	return open(aead(w.kdf.key(pin, w.salt)), wrapped, w.data(role, serial, epoch))
+}
+
+func (w *wrappedKey) data(role string, serial, epoch [8]byte) []byte {
+	b := append([]byte(contextWrap), role...)
+	b = append(b, serial[:]...)
+	b = append(b, epoch[:]...)
+	b = w.kdf.append(b)
+	return append(b, w.salt[:]...)
+}
