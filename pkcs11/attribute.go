@@ -3,7 +3,9 @@ package pkcs11
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +27,12 @@ const (
 
 var kindNames = [...]string{"bytes", "bool", "uint64", "text", "date", "mechanisms", "template"}
 
-func (k Kind) String() string { return kindNames[k] }
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
 
 // An Attribute is a CK_ATTRIBUTE: a type and a value whose Go type is that of
 // Type.Kind(). A caller may also give
@@ -127,12 +134,14 @@ func toUint64(v any) (uint64, bool) {
 		return uint64(v), true
 	case int:
 		return uint64(v), v >= 0
-	case int64:
-		return uint64(v), v >= 0
-	case uint:
-		return uint64(v), true
-	case uint32:
-		return uint64(v), true
+	case Error: // why there is no value
+		return 0, false
+	}
+	switch r := reflect.ValueOf(v); {
+	case r.CanUint():
+		return r.Uint(), true
+	case r.CanInt():
+		return uint64(r.Int()), r.Int() >= 0
 	}
 	return 0, false
 }
@@ -181,39 +190,74 @@ func (a Attribute) Equal(b Attribute) bool {
 }
 
 // String names the attribute, and shows its value unless that may be a secret:
-// bytes appear as their number, except those of CKA_ID and CKA_EC_PARAMS.
+// bytes appear as their number, except those of CKA_ID, CKA_EC_PARAMS and
+// CKA_PUBLIC_EXPONENT, and a value that is not of the attribute's kind as its
+// type.
 func (a Attribute) String() string {
+	kind := a.Type.Kind()
 	switch v := a.Value.(type) {
 	case nil:
 		return a.Type.String()
+	case Error:
+		return fmt.Sprintf("%v=%v", a.Type, v)
 	case []byte:
 		if a.Type == CKA_ID || a.Type == CKA_EC_PARAMS || a.Type == CKA_PUBLIC_EXPONENT {
 			return fmt.Sprintf("%v=%x", a.Type, v)
 		}
 		return fmt.Sprintf("%v=[%d bytes]", a.Type, len(v))
 	case string:
-		if a.Type.Kind() != KindText {
-			return fmt.Sprintf("%v=[%d bytes]", a.Type, len(v))
+		if kind == KindText {
+			return fmt.Sprintf("%v=%q", a.Type, v)
 		}
-		return fmt.Sprintf("%v=%q", a.Type, v)
+		return fmt.Sprintf("%v=[%d bytes]", a.Type, len(v))
+	case bool:
+		if kind == KindBool {
+			return fmt.Sprintf("%v=%v", a.Type, v)
+		}
 	case time.Time:
-		return fmt.Sprintf("%v=%s", a.Type, v.Format(time.DateOnly))
+		if kind == KindDate {
+			return fmt.Sprintf("%v=%s", a.Type, v.Format(time.DateOnly))
+		}
+	case []MechanismType:
+		if kind == KindMechanisms {
+			return fmt.Sprintf("%v=%v", a.Type, v)
+		}
+	case Template:
+		if kind == KindTemplate {
+			return fmt.Sprintf("%v=%v", a.Type, v)
+		}
 	}
-	if v, ok := toUint64(a.Value); ok {
+	if v, ok := toUint64(a.Value); ok && kind == KindUint {
 		switch a.Type {
 		case CKA_CLASS:
 			return fmt.Sprintf("%v=%v", a.Type, ObjectClass(v))
 		case CKA_KEY_TYPE:
 			return fmt.Sprintf("%v=%v", a.Type, KeyType(v))
-		case CKA_KEY_GEN_MECHANISM:
+		case CKA_CERTIFICATE_TYPE:
+			return fmt.Sprintf("%v=%v", a.Type, CertificateType(v))
+		case CKA_KEY_GEN_MECHANISM, CKA_MECHANISM_TYPE, CKA_NAME_HASH_ALGORITHM:
 			return fmt.Sprintf("%v=%v", a.Type, MechanismType(v))
 		}
+		return fmt.Sprintf("%v=%d", a.Type, v)
 	}
-	return fmt.Sprintf("%v=%v", a.Type, a.Value)
+	return fmt.Sprintf("%v=[%T]", a.Type, a.Value)
 }
 
 // GoString is String: %#v of a template shows no secret either.
 func (a Attribute) GoString() string { return a.String() }
+
+// Format is String for every verb: without it, %d would show the value.
+func (a Attribute) Format(s fmt.State, verb rune) { formatText(s, verb, a.String()) }
+
+func formatText(s fmt.State, verb rune, text string) {
+	if verb != 'q' {
+		verb = 's'
+	}
+	fmt.Fprintf(s, fmt.FormatString(s, verb), text)
+}
+
+// LogValue is String.
+func (a Attribute) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // Get returns the first attribute of type t.
 func (t Template) Get(typ AttributeType) (Attribute, bool) {
@@ -259,11 +303,21 @@ func (t Template) Equal(u Template) bool {
 		return false
 	}
 	for _, a := range t {
-		if !slices.ContainsFunc(u, a.Equal) {
+		if t.count(a) != u.count(a) {
 			return false
 		}
 	}
 	return true
+}
+
+func (t Template) count(a Attribute) int {
+	n := 0
+	for _, b := range t {
+		if a.Equal(b) {
+			n++
+		}
+	}
+	return n
 }
 
 // Clone returns a copy of t that shares no memory with it.
@@ -299,3 +353,6 @@ func (t Template) String() string {
 	b.WriteByte('}')
 	return b.String()
 }
+
+// LogValue is String.
+func (t Template) LogValue() slog.Value { return slog.StringValue(t.String()) }

@@ -15,25 +15,26 @@ import (
 )
 
 // families maps the prefix of a constant to its Go type and says whether the
-// values of the family have names worth looking up.
+// values of the family have names worth looking up, and whether names are
+// parsed.
 var families = []struct {
 	prefix, typ, doc string
-	named            bool
+	named, parsed    bool
 }{
-	{"CKR", "Error", "Error codes", true},
-	{"CKA", "AttributeType", "Attribute types", true},
-	{"CKO", "ObjectClass", "Object classes", true},
-	{"CKK", "KeyType", "Key types", true},
-	{"CKC", "CertificateType", "Certificate types", true},
-	{"CKU", "UserType", "User types", true},
-	{"CKS", "SessionState", "Session states", true},
-	{"CKM", "MechanismType", "Mechanisms", true},
-	{"CKG", "MGFType", "Mask generation functions", true},
-	{"CKZ", "SourceType", "Sources of an encoding parameter", false},
-	{"CKD", "KDFType", "Key derivation functions", true},
-	{"CKP", "ProfileID", "Profiles", true},
-	{"CKH", "HardwareFeature", "Hardware features", true},
-	{"CKF", "", "Flags; which of them belong together tells the type that holds them", false},
+	{"CKR", "Error", "Error codes", true, false},
+	{"CKA", "AttributeType", "Attribute types", true, true},
+	{"CKO", "ObjectClass", "Object classes", true, false},
+	{"CKK", "KeyType", "Key types", true, false},
+	{"CKC", "CertificateType", "Certificate types", true, false},
+	{"CKU", "UserType", "User types", true, false},
+	{"CKS", "SessionState", "Session states", true, false},
+	{"CKM", "MechanismType", "Mechanisms", true, true},
+	{"CKG", "MGFType", "Mask generation functions", true, false},
+	{"CKZ", "SourceType", "Sources of an encoding parameter", false, false},
+	{"CKD", "KDFType", "Key derivation functions", true, false},
+	{"CKP", "ProfileID", "Profiles", true, false},
+	{"CKH", "HardwareFeature", "Hardware features", true, false},
+	{"CKF", "", "Flags; which of them belong together tells the type that holds them", false, false},
 }
 
 type constant struct {
@@ -100,6 +101,15 @@ func main() {
 			}
 		}
 		fmt.Fprintf(&b, "}\n")
+		if fam.parsed {
+			fmt.Fprintf(&b, "\nvar aliases%s = []name{\n", fam.prefix)
+			for _, c := range list {
+				if c.alias {
+					fmt.Fprintf(&b, "{%#x, %q},\n", c.value, c.name)
+				}
+			}
+			fmt.Fprintf(&b, "}\n")
+		}
 		if fam.prefix != "CKA" {
 			continue
 		}

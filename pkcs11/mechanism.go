@@ -1,6 +1,9 @@
 package pkcs11
 
-import "fmt"
+import (
+	"fmt"
+	"log/slog"
+)
 
 // A Mechanism is a CK_MECHANISM. Params is nil, or a pointer to the parameter
 // struct that the type takes, or []byte where the standard defines the
@@ -16,6 +19,12 @@ func (m Mechanism) String() string { return m.Type.String() }
 
 // GoString is String, so that no parameter gets into a log by accident.
 func (m Mechanism) GoString() string { return fmt.Sprintf("pkcs11.Mechanism{%v}", m.Type) }
+
+// Format is String for every verb.
+func (m Mechanism) Format(s fmt.State, verb rune) { formatText(s, verb, m.String()) }
+
+// LogValue is String.
+func (m Mechanism) LogValue() slog.Value { return slog.StringValue(m.String()) }
 
 // PSSParams is CK_RSA_PKCS_PSS_PARAMS, of CKM_RSA_PKCS_PSS and its hashing
 // variants. PKCS #11 v2.40 mechanisms, §2.1.10.

@@ -14,6 +14,7 @@ package pkcs11
 import (
 	"fmt"
 	"sort"
+	"strconv"
 	"strings"
 )
 
@@ -106,28 +107,35 @@ func (t MGFType) String() string { return nameOf("CKG", namesCKG, uint64(t)) }
 func (t KDFType) String() string { return nameOf("CKD", namesCKD, uint64(t)) }
 
 // ParseMechanism returns the mechanism with the given name, with or without
-// CKM_, in any case, with - for _: "ECDSA-SHA256" is CKM_ECDSA_SHA256.
+// CKM_, in any case, with - for _: "ECDSA-SHA256" is CKM_ECDSA_SHA256. It also
+// takes what String makes of an unknown one: CKM_0x80000001.
 func ParseMechanism(s string) (MechanismType, bool) {
-	v, ok := parseName("CKM_", namesCKM, s)
+	v, ok := parseName("CKM_", namesCKM, aliasesCKM, s)
 	return MechanismType(v), ok
 }
 
 // ParseAttributeType returns the attribute type with the given name, written
 // as ParseMechanism allows.
 func ParseAttributeType(s string) (AttributeType, bool) {
-	v, ok := parseName("CKA_", namesCKA, s)
+	v, ok := parseName("CKA_", namesCKA, aliasesCKA, s)
 	return AttributeType(v), ok
 }
 
-func parseName(prefix string, names []name, s string) (uint64, bool) {
+func parseName(prefix string, names, aliases []name, s string) (uint64, bool) {
 	s = strings.ReplaceAll(strings.ToUpper(s), "-", "_")
 	if !strings.HasPrefix(s, prefix) {
 		s = prefix + s
 	}
-	for _, n := range names {
-		if n.name == s {
-			return n.value, true
+	for _, table := range [][]name{names, aliases} {
+		for _, n := range table {
+			if n.name == s {
+				return n.value, true
+			}
 		}
+	}
+	if hex, ok := strings.CutPrefix(s[len(prefix):], "0X"); ok {
+		v, err := strconv.ParseUint(hex, 16, 32)
+		return v, err == nil
 	}
 	return 0, false
 }
