@@ -243,10 +243,7 @@ func (a Attribute) String() string {
 	return fmt.Sprintf("%v=[%T]", a.Type, a.Value)
 }
 
-// GoString is String: %#v of a template shows no secret either.
-func (a Attribute) GoString() string { return a.String() }
-
-// Format is String for every verb: without it, %d would show the value.
+// Format is String for every verb: without it, %d and %#v would show the value.
 func (a Attribute) Format(s fmt.State, verb rune) { formatText(s, verb, a.String()) }
 
 func formatText(s fmt.State, verb rune, text string) {

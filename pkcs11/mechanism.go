@@ -17,10 +17,8 @@ type Mechanism struct {
 // String names the mechanism without its parameters.
 func (m Mechanism) String() string { return m.Type.String() }
 
-// GoString is String, so that no parameter gets into a log by accident.
-func (m Mechanism) GoString() string { return fmt.Sprintf("pkcs11.Mechanism{%v}", m.Type) }
-
-// Format is String for every verb.
+// Format is String for every verb, so that no parameter gets into a log by
+// accident.
 func (m Mechanism) Format(s fmt.State, verb rune) { formatText(s, verb, m.String()) }
 
 // LogValue is String.

@@ -332,8 +332,8 @@ func (u URI) String() string { return u.format("<redacted>") }
 // the same URI of it.
 func (u URI) StringWithPIN() string { return u.format(uriEscape(u.pin, uriUnreserved)) }
 
-// GoString is String.
-func (u URI) GoString() string { return u.String() }
+// Format is String for every verb.
+func (u URI) Format(s fmt.State, verb rune) { formatText(s, verb, u.String()) }
 
 // LogValue is String.
 func (u URI) LogValue() slog.Value { return slog.StringValue(u.String()) }

@@ -188,13 +188,21 @@ func TestURIShowsNoPIN(t *testing.T) {
 	} {
 		slog.New(f(nil)).Info("m", "u", u, "v", *u)
 	}
-	for _, s := range []string{
-		u.String(), fmt.Sprint(u), fmt.Sprint(*u), fmt.Sprintf("%+v", u), fmt.Sprintf("%#v", u), fmt.Sprintf("%#v", *u), fmt.Sprintf("%q", *u), fmt.Sprintf("%s", u),
-		fmt.Sprintf("%v", h), fmt.Sprintf("%+v", h), fmt.Sprintf("%#v", h), fmt.Sprint(fmt.Errorf("%v", u)), log.String(),
-	} {
-		if strings.Contains(s, pin) || strings.Contains(s, fmt.Sprint([]byte(pin))) || strings.Contains(s, fmt.Sprintf("%#v", []byte(pin))) {
-			t.Errorf("the PIN is in %s", s)
+	shown := []string{u.String(), fmt.Errorf("%v", u).Error(), log.String()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%o", "%c", "%U"} {
+		for _, x := range []any{u, *u, h, &h, []any{*u}} {
+			shown = append(shown, fmt.Sprintf(verb, x))
 		}
+	}
+	for _, s := range shown {
+		for _, trace := range []string{pin, "53 101", "0x35, 0x65", "65 145", "3565", "U+0035"} {
+			if strings.Contains(s, trace) {
+				t.Errorf("%q of the PIN is in %s", trace, s)
+			}
+		}
+	}
+	if strings.Contains(log.String(), "Manufacturer") {
+		t.Errorf("a URI is logged as a struct: %s", log.String())
 	}
 	if !strings.Contains(u.StringWithPIN(), pin) || !strings.Contains(u.String(), "module-name=m") {
 		t.Errorf("%s, %s", u, u.StringWithPIN())
