@@ -230,13 +230,21 @@ func TestAttributeString(t *testing.T) {
 	}
 }
 
+// noTime keeps the digits of the time out of a log.
+var noTime = &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}}
+
 // No way of printing shows a secret: neither of an attribute nor of what
 // contains one.
 func TestPrintingShowsNoSecret(t *testing.T) {
 	secret := []byte("\xde\xad\xbe\xefSeCrEt")
 	traces := []string{
-		"SeCrEt", "deadbeef", "DEADBEEF", "de ad be", "222 173", "0xde, 0xad", "336 255", "11011110 10101101",
-		"5365", "U2VDckV0", "3q2+71", new(big.Int).SetBytes(secret).String(),
+		"SeCrEt", "deadbeef", "DEADBEEF", "de ad be", "222 173 190", "0xde, 0xad", "336 255 276", "11011110 10101101",
+		"53654372", "U2VDckV0", "3q2+71", new(big.Int).SetBytes(secret).String(),
 	}
 	type holder struct {
 		A  Attribute
@@ -261,7 +269,7 @@ func TestPrintingShowsNoSecret(t *testing.T) {
 				}
 			}
 			var log bytes.Buffer
-			for _, h := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
+			for _, h := range []slog.Handler{slog.NewTextHandler(&log, noTime), slog.NewJSONHandler(&log, noTime)} {
 				slog.New(h).Info("m", "a", a, "t", nested, "m", m, "p", &a, "pm", &m)
 			}
 			shown = append(shown, log.String(), fmt.Errorf("%v: %w", nested, CKR_TEMPLATE_INCONSISTENT).Error())
