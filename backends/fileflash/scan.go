@@ -119,10 +119,10 @@ func (m *image) entry(w *window, off int64) (next int64, top [entrySize]byte, er
 				return 0, top, err
 			}
 		}
-		// The window may have moved.
-		if _, head, err = m.head(w, off); err != nil {
-			return 0, top, err
-		}
+	}
+	// The window may have moved.
+	if _, head, err = m.head(w, off); err != nil {
+		return 0, top, err
 	}
 	at := off + int64(len(head))
 	parseHead(head[entrySize:], func(c headChange) {
