@@ -57,6 +57,13 @@ func Open(ctx context.Context, name string) (Token, error) {
 	if err != nil {
 		return nil, err
 	}
+	return OpenParams(ctx, params)
+}
+
+// OpenParams is Open for a name that is parsed already. The parameters that the
+// caller has taken out of params are the caller's own: the backend neither sees
+// them nor complains about them.
+func OpenParams(ctx context.Context, params *Params) (Token, error) {
 	registry.RLock()
 	open := registry.open[params.Scheme]
 	registry.RUnlock()
@@ -65,7 +72,7 @@ func Open(ctx context.Context, name string) (Token, error) {
 		if known == "" {
 			known = "none"
 		}
-		return nil, fmt.Errorf("token name %q: no backend %q in this program (it has: %s); import its package to add it", name, params.Scheme, known)
+		return nil, fmt.Errorf("token name %q: no backend %q in this program (it has: %s); import its package to add it", params.name, params.Scheme, known)
 	}
 	token, err := open(ctx, params)
 	if err != nil {
