@@ -1,0 +1,160 @@
+package cryptoki
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+// Open opens the token of the given name, a scheme and parameters separated by
+// semicolons (see driver.Open):
+//
+//	soft:dir=/var/lib/gateway/token
+//
+// The scheme is that of a backend which the program imports, or one known to
+// RegisterModule. Besides the backend's own, every name may have the parameters
+//
+//	token=LABEL     selects the token, as Options.Token does, which it replaces
+//	pin-file=PATH   reads the PIN, as PINFromFile does, in place of Options.PIN
+//
+// A pkcs11: URI for the token may have a pin-source, which serves if there is no
+// other source.
+//
+// Closing the Token closes everything that Open opened.
+func Open(ctx context.Context, name string, opts *Options) (*Token, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	params, err := driver.ParseName(name)
+	if err != nil {
+		return nil, fail("open", err, "")
+	}
+	o.Token = params.String("token", o.Token)
+	if path := params.String("pin-file", ""); path != "" {
+		o.PIN = PINFromFile(path)
+	} else if uri, err := pkcs11.ParseURI(o.Token); err == nil && uri.HasPIN() && o.PIN == nil {
+		o.PIN = func(context.Context, pkcs11.UserType, pkcs11.TokenInfo) ([]byte, error) { return uri.PIN() }
+	}
+	m, err := openModule(ctx, params)
+	if err != nil {
+		return nil, fail("open", err, "")
+	}
+	slot, err := selectSlot(ctx, m, o.Token)
+	if err == nil {
+		var t *Token
+		if t, err = NewToken(ctx, m, slot, &o); err == nil {
+			t.own = true
+			return t, nil
+		}
+	}
+	m.Close()
+	return nil, fail(fmt.Sprintf("open %q", name), err, "")
+}
+
+// openModule returns the module over the token, or behind the scheme, of a name.
+func openModule(ctx context.Context, params *driver.Params) (Module, error) {
+	modules.RLock()
+	open := modules.open[params.Scheme]
+	modules.RUnlock()
+	if open != nil {
+		m, err := open(ctx, params)
+		if err != nil {
+			return nil, err
+		}
+		if err := params.Unused(); err != nil {
+			m.Close()
+			return nil, err
+		}
+		return m, nil
+	}
+	token, err := driver.OpenParams(ctx, params)
+	if err != nil {
+		return nil, err
+	}
+	m, err := NewModule(nil, token)
+	if err != nil {
+		token.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+var modules struct {
+	sync.RWMutex
+	open map[string]func(context.Context, *driver.Params) (Module, error)
+}
+
+// RegisterModule makes a scheme known to Open under which whole modules are
+// reached: those in another process, for instance. open asks params for every
+// parameter it knows; one that is left over is an error, which Open reports.
+// Registering a scheme twice panics.
+func RegisterModule(scheme string, open func(ctx context.Context, params *driver.Params) (Module, error)) {
+	modules.Lock()
+	defer modules.Unlock()
+	if modules.open == nil {
+		modules.open = map[string]func(context.Context, *driver.Params) (Module, error){}
+	}
+	if _, dup := modules.open[scheme]; dup || open == nil || slices.Contains(driver.Schemes(), scheme) {
+		panic("cryptoki: RegisterModule twice, or without a function: " + scheme)
+	}
+	modules.open[scheme] = open
+}
+
+// selectSlot returns the slot of the token with that label, or that a pkcs11:
+// URI describes; the only one if want is empty.
+func selectSlot(ctx context.Context, m Module, want string) (pkcs11.SlotID, error) {
+	slots, err := m.Slots(ctx, true)
+	if err != nil {
+		return 0, err
+	}
+	if want == "" && len(slots) == 1 {
+		return slots[0], nil
+	}
+	match := func(pkcs11.SlotID, pkcs11.TokenInfo) bool { return true }
+	switch {
+	case pkcs11.IsURI(want):
+		uri, err := pkcs11.ParseURI(want)
+		if err != nil {
+			return 0, err
+		}
+		match = func(id pkcs11.SlotID, info pkcs11.TokenInfo) bool {
+			si, err := m.SlotInfo(ctx, id)
+			return err == nil && uri.MatchToken(info) && uri.MatchSlot(id, si)
+		}
+	case want != "":
+		match = func(_ pkcs11.SlotID, info pkcs11.TokenInfo) bool { return info.Label == want }
+	}
+	var found []pkcs11.SlotID
+	var labels []string
+	for _, id := range slots {
+		info, err := m.TokenInfo(ctx, id)
+		if err != nil {
+			if errors.Is(err, pkcs11.CKR_TOKEN_NOT_PRESENT) || errors.Is(err, pkcs11.CKR_TOKEN_NOT_RECOGNIZED) {
+				continue
+			}
+			return 0, err
+		}
+		labels = append(labels, fmt.Sprintf("%q", info.Label))
+		if match(id, info) {
+			found = append(found, id)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(labels) == 0:
+		return 0, fmt.Errorf("%w: there is no token in any slot", pkcs11.CKR_TOKEN_NOT_PRESENT)
+	case len(found) == 0:
+		return 0, fmt.Errorf("%w: there is no token %q; there are %s", pkcs11.CKR_TOKEN_NOT_PRESENT, want, strings.Join(labels, ", "))
+	case want == "":
+		return 0, fmt.Errorf("%w: there are %d tokens, %s: select one with token=LABEL", pkcs11.CKR_ARGUMENTS_BAD, len(found), strings.Join(labels, ", "))
+	}
+	return 0, fmt.Errorf("%w: %d tokens are called %q: select one by a pkcs11: URI with its serial number", pkcs11.CKR_ARGUMENTS_BAD, len(found), want)
+}
