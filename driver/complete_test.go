@@ -119,6 +119,10 @@ func TestCompleteLeavesTheCallersValues(t *testing.T) {
 	if !given.Equal(before) {
 		t.Errorf("the template given is modified: %v", given)
 	}
+	full := got.Clone().Set(pkcs11.Attr(pkcs11.CKA_ID, []byte{})) // nothing is added, one value replaced
+	if again, err := driver.CompletePublic(full, &key.PublicKey); err != nil || len(again.Bytes(pkcs11.CKA_ID)) != 20 || len(full.Bytes(pkcs11.CKA_ID)) != 0 {
+		t.Errorf("a template with everything but an ID: %v, and the one given is %v: %v", again, full, err)
+	}
 	other := newEC(t)
 	if _, err := driver.CompletePublic(given, &other.PublicKey); !errors.Is(err, pkcs11.CKR_TEMPLATE_INCONSISTENT) {
 		t.Errorf("the point of another key: %v", err)

@@ -159,6 +159,17 @@ func FuzzRawSignature(f *testing.F) {
 	})
 }
 
+func BenchmarkSignatureEncodings(b *testing.B) {
+	raw, der := number(64, true), make([]byte, 0, maxDER)
+	b.ReportAllocs()
+	for b.Loop() {
+		der, _ = AppendDER(der[:0], raw)
+		if err := RawSignature(raw, der); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkVerify(b *testing.B) {
 	for _, c := range []elliptic.Curve{elliptic.P256(), elliptic.P384()} {
 		key, err := ecdsa.GenerateKey(c, rand.Reader)
