@@ -38,6 +38,9 @@ func (d *draft) publicKey() error {
 		return fmt.Errorf("%s: %w", d.name, err)
 	}
 	for _, a := range attrs {
+		if bits, ok := d.get(a.Type).(uint64); ok && bits != a.Uint() {
+			return d.fail(a.Type, pkcs11.CKR_TEMPLATE_INCONSISTENT, "%d, but the key says %d; leave it out", bits, a.Uint())
+		}
 		d.set(a.Type, a.Value)
 	}
 	d.fill(pkcs11.CKA_ID, keys.DefaultID(pub))

@@ -118,6 +118,9 @@ func (t *table) compile(k pkcs11.KeyType, kind keySet) *spec {
 			s.rows = append(s.rows, r)
 		}
 	}
+	if len(s.rows) > len(draft{}.values) {
+		panic("rules: a table has more rows than a draft")
+	}
 	slices.SortFunc(s.index, func(a, b entry) int { return cmp.Compare(a.typ, b.typ) })
 	return s
 }

@@ -82,10 +82,10 @@ var (
 	part       = [operations]given{may, never, never, never}   // the same, and found at creation too
 	nowhere    = [operations]given{never, never, never, never} // computed
 	parameter  = [operations]given{must, must, never, never}   // known before the key is
-	size       = [operations]given{never, must, never, never}  // computed unless it is generated
-	length     = [operations]given{never, must, may, may}      // the same, and may be asserted
+	size       = [operations]given{may, must, never, never}    // computed, and compared if it is there
+	length     = [operations]given{may, must, may, may}        // the same, of what may have any length
 	rsaExp     = [operations]given{must, may, never, never}    // public exponent
-	checkValue = [operations]given{may, may, may, may}         // compared, or empty for "not wanted"
+	checkValue = anywhere                                      // compared, or empty for "not wanted"
 )
 
 // storage are the attributes of every object. §4.4, §4.5; v3.0 for
