@@ -66,6 +66,9 @@ func (s *spec) draft(t pkcs11.Template, m making) (*draft, error) {
 		if err := s.check(r, a); err != nil {
 			return nil, err
 		}
+		if a.Type == pkcs11.CKA_CHECK_VALUE && (m.op == opGenerate || m.op == opDerive) && !blank(a.Value) {
+			return nil, s.fail(a.Type, pkcs11.CKR_ATTRIBUTE_VALUE_INVALID, "the key is not made yet; leave it out, or empty if none is wanted")
+		}
 		d.values[i] = a.Value
 		uses = uses || r.use && a.Bool()
 	}
