@@ -1,0 +1,60 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// startBroker starts an MQTT broker on loopback that lets in only who has a
+// certificate of clients, under the name that is in it. It returns its address.
+func startBroker(cert tls.Certificate, clients *x509.CertPool) (addr string, stop func() error, err error) {
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{cert},
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		ClientCAs:    clients,
+		MinVersion:   tls.VersionTLS12,
+	})
+	if err != nil {
+		return "", nil, fmt.Errorf("broker: %w", err)
+	}
+	broker := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err := broker.AddHook(&certificateNames{}, nil); err == nil {
+		err = broker.AddListener(listeners.NewNet("tls", listener))
+	}
+	if err == nil {
+		err = broker.Serve()
+	}
+	if err != nil {
+		listener.Close()
+		return "", nil, fmt.Errorf("broker: %w", err)
+	}
+	return listener.Addr().String(), broker.Close, nil
+}
+
+// certificateNames lets a client connect if its client ID is the name in its
+// certificate.
+type certificateNames struct{ mqtt.HookBase }
+
+func (certificateNames) ID() string { return "certificate names" }
+
+func (certificateNames) Provides(b byte) bool {
+	return b == mqtt.OnConnectAuthenticate || b == mqtt.OnACLCheck
+}
+
+func (certificateNames) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
+	conn, ok := cl.Net.Conn.(*tls.Conn)
+	if !ok {
+		return false
+	}
+	peer := conn.ConnectionState().PeerCertificates
+	return len(peer) > 0 && peer[0].Subject.CommonName == pk.Connect.ClientIdentifier
+}
+
+// OnACLCheck allows everything: whoever is let in is one of ours.
+func (certificateNames) OnACLCheck(*mqtt.Client, string, bool) bool { return true }

@@ -1,0 +1,118 @@
+// Gateway makes a device identity inside a token and connects with it to an MQTT
+// broker over mutual TLS, as a gateway does when it is first switched on. The
+// private key never leaves the token. Run it again, and it finds the identity
+// and connects at once.
+//
+//	go run -C examples ./gateway
+//
+// Without --broker it starts a broker of its own on loopback, which demands
+// client certificates. Everything it keeps is in one directory, ./gateway-data:
+//
+//	token/      the software token: keys, certificates, in fileflash
+//	user.pin    the user PIN, random, mode 0600: with it, the program starts
+//	            unattended. Who can read this file and token/ has the keys.
+//	so.pin      the SO PIN, likewise: it sets a new user PIN. On a real gateway
+//	            it is kept elsewhere.
+//	factory/    what is not on a gateway at all: the example CA and the key that
+//	            signs updates. factory/root.crt is for your broker's cafile.
+//	device.csr  the certificate signing request, for a CA of your own.
+//
+// To start from nothing again, remove the directory.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "gateway:", err)
+	os.Exit(1)
+}
+
+// settings are what the flags say.
+type settings struct {
+	data     string
+	backend  string
+	pinFile  string
+	broker   string
+	ca       string
+	clientID string
+	topic    string
+	key      string
+	tls      string
+	timeout  time.Duration
+}
+
+func parse(args []string, out io.Writer) (settings, error) {
+	var s settings
+	f := flag.NewFlagSet("gateway", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&s.data, "data", "gateway-data", "keep everything in `DIR`")
+	f.StringVar(&s.backend, "backend", "", "use the token of that `NAME` (default soft:dir=DIR/token)")
+	f.StringVar(&s.pinFile, "pin-file", "", "take the token's user PIN from `FILE` (default DIR/user.pin)")
+	f.StringVar(&s.broker, "broker", "", "connect to the broker at `HOST:PORT`, not to one of our own; port 443 asks for AWS IoT's x-amzn-mqtt-ca")
+	f.StringVar(&s.ca, "ca", "", "trust the CAs in the PEM `FILE` for the broker (default: the root certificate in the token)")
+	f.StringVar(&s.clientID, "client-id", "", "connect as `ID` (default: the name in the device certificate, example-gateway in a new one)")
+	f.StringVar(&s.topic, "topic", "", "publish to `TOPIC` (default gateways/ID/hello)")
+	f.StringVar(&s.key, "key", "", "make a new identity with a p256 or rsa2048 `KEY` (default p256)")
+	f.StringVar(&s.tls, "tls", "1.3", "speak TLS `VERSION` 1.2 or 1.3")
+	f.DurationVar(&s.timeout, "timeout", 30*time.Second, "give up to connect after this `TIME`")
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(out, "Gateway makes a device identity in a token and connects with it to an MQTT broker.\n\n")
+		f.SetOutput(out)
+		f.PrintDefaults()
+		return s, err
+	} else if err != nil {
+		return s, fmt.Errorf("%w; see --help", err)
+	}
+	if f.NArg() > 0 {
+		return s, fmt.Errorf("argument %q: there are flags only; see --help", f.Arg(0))
+	}
+	s.key = strings.ToLower(s.key)
+	if _, err := keyKind(s.key); err != nil {
+		return s, err
+	}
+	_, err := tlsVersion(s.tls)
+	return s, err
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	set, err := parse(args, out)
+	if err != nil {
+		return err
+	}
+	if set.data, err = filepath.Abs(set.data); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%-12s %s\n", "data", set.data)
+	step := &steps{w: out, begin: time.Now()}
+	gw, err := openGateway(ctx, set, step)
+	if err != nil {
+		return err
+	}
+	defer gw.Close()
+	if err := gw.provision(ctx, step); err != nil {
+		return err
+	}
+	if err := gw.greet(ctx, step); err != nil {
+		return err
+	}
+	step.total()
+	return nil
+}
