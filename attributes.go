@@ -19,14 +19,11 @@ func (se *session) CreateObject(ctx context.Context, template pkcs11.Template) (
 	if len(template) == 0 {
 		return 0, opErr(op, "", fmt.Errorf("%w: the template is empty", pkcs11.CKR_TEMPLATE_INCOMPLETE))
 	}
-	full, err := rules.Create(template)
+	full, err := se.by().Create(template)
 	if err != nil {
 		return 0, opErr(op, describe(template), err)
 	}
 	subject := describe(full)
-	if err := se.mayTrust(full); err != nil {
-		return 0, opErr(op, subject, err)
-	}
 	token, private := full.Bool(pkcs11.CKA_TOKEN), full.Bool(pkcs11.CKA_PRIVATE)
 	if err := se.mayWrite(token, private); err != nil {
 		return 0, opErr(op, subject, err)
@@ -179,19 +176,15 @@ func wipeSecrets(full, given pkcs11.Template) {
 	}
 }
 
-// mayTrust checks that only the SO makes an object trusted. PKCS #11 v2.40 §4.4,
-// CKA_TRUSTED.
-func (se *session) mayTrust(t pkcs11.Template) error {
-	if !t.Bool(pkcs11.CKA_TRUSTED) {
-		return nil
-	}
+// by says for whom the rules decide: CKA_TRUSTED is the SO's alone. PKCS #11
+// v2.40 §4.4.
+func (se *session) by() rules.By {
 	se.slot.mu.RLock()
-	so := se.slot.login == loginSO
-	se.slot.mu.RUnlock()
-	if !so {
-		return fmt.Errorf("%w: CKA_TRUSTED can be set to true by the SO only", pkcs11.CKR_ATTRIBUTE_READ_ONLY)
+	defer se.slot.mu.RUnlock()
+	if se.slot.login == loginSO {
+		return rules.SO
 	}
-	return nil
+	return rules.User
 }
 
 func (se *session) CopyObject(ctx context.Context, h pkcs11.ObjectHandle, template pkcs11.Template) (pkcs11.ObjectHandle, error) {
@@ -207,11 +200,6 @@ func (se *session) CopyObject(ctx context.Context, h pkcs11.ObjectHandle, templa
 	full, err := rules.Copy(o.attrs(), template)
 	if err != nil {
 		return 0, opErr(op, o.String(), err)
-	}
-	if template.Bool(pkcs11.CKA_TRUSTED) {
-		if err := se.mayTrust(template); err != nil {
-			return 0, opErr(op, o.String(), err)
-		}
 	}
 	token := full.Bool(pkcs11.CKA_TOKEN)
 	if err := se.mayWrite(token, full.Bool(pkcs11.CKA_PRIVATE)); err != nil {
@@ -251,8 +239,8 @@ func (se *session) DestroyObject(ctx context.Context, h pkcs11.ObjectHandle) err
 	if err != nil {
 		return opErr(op, "", err)
 	}
-	if a, ok := o.attrs().Get(pkcs11.CKA_DESTROYABLE); ok && !a.Bool() {
-		return opErr(op, o.String(), fmt.Errorf("%w: its CKA_DESTROYABLE is false", pkcs11.CKR_ACTION_PROHIBITED))
+	if err := rules.Destroy(o.attrs()); err != nil {
+		return opErr(op, o.String(), err)
 	}
 	if err := se.mayWrite(o.token, false); err != nil {
 		return opErr(op, o.String(), err)
@@ -420,11 +408,8 @@ func (se *session) SetAttributeValue(ctx context.Context, h pkcs11.ObjectHandle,
 	if err != nil {
 		return opErr(op, "", err)
 	}
-	changed, err := rules.Set(o.attrs(), template)
+	changed, err := se.by().Set(o.attrs(), template)
 	if err != nil {
-		return opErr(op, o.String(), err)
-	}
-	if err := se.mayTrust(changed); err != nil {
 		return opErr(op, o.String(), err)
 	}
 	if err := se.mayWrite(o.token, o.private); err != nil {

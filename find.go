@@ -3,9 +3,8 @@ package cryptoki
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
+	"github.com/go-cryptoki/cryptoki/internal/rules"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -31,11 +30,10 @@ func (se *session) FindObjectsInit(ctx context.Context, template pkcs11.Template
 	if active {
 		return opErr(op, "", fmt.Errorf("%w: a search is under way; end it with FindObjectsFinal", pkcs11.CKR_OPERATION_ACTIVE))
 	}
-	template, err := canonical(template)
+	template, err := rules.Query(template)
 	if err != nil {
 		return opErr(op, "", err)
 	}
-	template = trimLabel(template)
 	s := se.slot
 	if err := s.refresh(ctx); err != nil {
 		return opErr(op, "", err)
@@ -51,57 +49,6 @@ func (se *session) FindObjectsInit(ctx context.Context, template pkcs11.Template
 	}
 	se.find = findOp{active: true, found: found}
 	return nil
-}
-
-// canonical returns the template with canonical values: itself if all are.
-func canonical(t pkcs11.Template) (pkcs11.Template, error) {
-	copied := false
-	for i, a := range t {
-		if isCanonical(a) {
-			continue
-		}
-		c, err := a.Canonical()
-		if err != nil {
-			return nil, err
-		}
-		if !copied {
-			t = slices.Clone(t)
-			copied = true
-		}
-		t[i] = c
-	}
-	return t, nil
-}
-
-// trimLabel takes one trailing NUL off CKA_LABEL, which callers of corePKCS11
-// send along.
-func trimLabel(t pkcs11.Template) pkcs11.Template {
-	for i, a := range t {
-		if a.Type != pkcs11.CKA_LABEL {
-			continue
-		}
-		if label, cut := strings.CutSuffix(a.Text(), "\x00"); cut {
-			t = slices.Clone(t)
-			t[i].Value = label
-		}
-	}
-	return t
-}
-
-// isCanonical spares a search for the usual types the copy of its template.
-func isCanonical(a pkcs11.Attribute) bool {
-	var ok bool
-	switch a.Type.Kind() {
-	case pkcs11.KindBool:
-		_, ok = a.Value.(bool)
-	case pkcs11.KindUint:
-		_, ok = a.Value.(uint64)
-	case pkcs11.KindText:
-		_, ok = a.Value.(string)
-	case pkcs11.KindBytes:
-		_, ok = a.Value.([]byte)
-	}
-	return ok
 }
 
 func (se *session) FindObjects(_ context.Context, objects []pkcs11.ObjectHandle) (int, error) {

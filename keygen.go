@@ -40,9 +40,6 @@ func (se *session) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, pub
 		}
 	}
 	for _, t := range []pkcs11.Template{fullPub, fullPriv} {
-		if err := se.mayTrust(t); err != nil {
-			return 0, 0, opErr(op, subject, err)
-		}
 		if err := se.mayWrite(t.Bool(pkcs11.CKA_TOKEN), t.Bool(pkcs11.CKA_PRIVATE)); err != nil {
 			return 0, 0, opErr(op, subject, err)
 		}
@@ -109,9 +106,6 @@ func (se *session) GenerateKey(ctx context.Context, m *pkcs11.Mechanism, templat
 		if n := a.Uint(); n < row.info.MinKeySize || n > row.info.MaxKeySize {
 			return 0, opErr(op, subject, fmt.Errorf("%w: %v makes keys of %d to %d bytes, not %d", pkcs11.CKR_KEY_SIZE_RANGE, m.Type, row.info.MinKeySize, row.info.MaxKeySize, n))
 		}
-	}
-	if err := se.mayTrust(full); err != nil {
-		return 0, opErr(op, subject, err)
 	}
 	token := full.Bool(pkcs11.CKA_TOKEN)
 	if err := se.mayWrite(token, full.Bool(pkcs11.CKA_PRIVATE)); err != nil {

@@ -54,6 +54,9 @@ func newMechanisms(table []driver.Mechanism) (mechanisms, error) {
 			if row.info.Flags&pkcs11.CKF_DECRYPT != 0 {
 				row.info.Flags |= pkcs11.CKF_ENCRYPT
 			}
+			if row.info.Flags&pkcs11.CKF_UNWRAP != 0 {
+				row.info.Flags |= pkcs11.CKF_WRAP
+			}
 		}
 		t.rows[d.Type] = row
 	}

@@ -263,11 +263,20 @@ type Decrypter interface {
 	Decrypt(ctx context.Context, m *pkcs11.Mechanism, ciphertext []byte) ([]byte, error)
 }
 
-// A Deriver is a key from which others are derived. The template is complete,
-// as for KeyGenerator.
+// A Deriver is a key from which others are derived.
 type Deriver interface {
 	Object
-	Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.Template) (Object, error)
+	// Derive creates the object that the template describes, which is complete
+	// as for KeyGenerator, with the derived value. The peer's point in
+	// pkcs11.ECDH1DeriveParams is the bare one. The parameter of
+	// CKM_HKDF_DERIVE is *HKDFParams.
+	Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.Template, replaces []Object) (Object, error)
+}
+
+// HKDFParams is pkcs11.HKDFParams with the object that SaltKey is the handle of.
+type HKDFParams struct {
+	pkcs11.HKDFParams
+	SaltKey Object // nil unless SaltType is CKF_HKDF_SALT_KEY
 }
 
 // An Exporter is an object that can give its secret values to the core: the

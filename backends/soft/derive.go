@@ -14,7 +14,7 @@ import (
 )
 
 // Derive makes a secret key with CKM_ECDH1_DERIVE.
-func (k ecKey) Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.Template) (driver.Object, error) {
+func (k ecKey) Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.Template, replaces []driver.Object) (driver.Object, error) {
 	p, err := k.use()
 	if err != nil {
 		return nil, err
@@ -24,22 +24,22 @@ func (k ecKey) Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.
 	if err != nil {
 		return nil, failed(m, err)
 	}
-	return k.derive(ctx, m, own, template)
+	return k.derive(ctx, m, own, template, replaces)
 }
 
 // Derive makes a secret key with CKM_ECDH1_DERIVE.
-func (k montgomeryKey) Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.Template) (driver.Object, error) {
+func (k montgomeryKey) Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.Template, replaces []driver.Object) (driver.Object, error) {
 	p, err := k.use()
 	if err != nil {
 		return nil, err
 	}
 	defer p.release()
-	return k.derive(ctx, m, p.ecdh, template)
+	return k.derive(ctx, m, p.ecdh, template, replaces)
 }
 
 // derive is ECDH, with the cofactor or without: it is 1 on the NIST curves.
 // PKCS #11 v2.40 mechanisms §2.3.8.
-func (k keyObject) derive(ctx context.Context, m *pkcs11.Mechanism, own *ecdh.PrivateKey, template pkcs11.Template) (driver.Object, error) {
+func (k keyObject) derive(ctx context.Context, m *pkcs11.Mechanism, own *ecdh.PrivateKey, template pkcs11.Template, replaces []driver.Object) (driver.Object, error) {
 	switch m.Type {
 	case pkcs11.CKM_ECDH1_DERIVE, pkcs11.CKM_ECDH1_COFACTOR_DERIVE:
 	default:
@@ -82,7 +82,7 @@ func (k keyObject) derive(ctx context.Context, m *pkcs11.Mechanism, own *ecdh.Pr
 		value = x963(hash, z, p.SharedData, n)
 		defer clear(value)
 	}
-	return k.t.createSecret(ctx, template, value, nil)
+	return k.t.createSecret(ctx, template, value, replaces)
 }
 
 // peer parses a public key on the curve of k.
