@@ -1,0 +1,194 @@
+package model
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+// sequence is how many calls are made on one token before a new one is opened.
+const sequence = 400
+
+// Config describes a comparison.
+type Config struct {
+	// Open returns a module with an initialized token in its first slot that
+	// holds no objects, on which P-256 keys can be generated and copied. It is
+	// called once for every 400 calls, and for each try to make a failing
+	// sequence shorter. The module is closed afterwards.
+	Open func(ctx context.Context) (cryptoki.Module, error)
+	// UserPIN and SOPIN are the PINs of the token.
+	UserPIN, SOPIN []byte
+	// LoginToWrite says that the token, stricter than the standard, lets nobody
+	// change token objects in a public session (CKR_USER_NOT_LOGGED_IN), as one
+	// does that authenticates what it stores.
+	LoginToWrite bool
+	// Calls is how many calls to make in all.
+	Calls int
+	// Seed determines the calls.
+	Seed uint64
+	// Parallel, if more than 1, is the number of goroutines that share each
+	// token, each with sessions and objects of its own and a model for them. The
+	// user is then logged in all the time.
+	Parallel int
+	// Seen, if not nil, is filled with how often each call returned each code:
+	// Seen["Sign CKR_DATA_LEN_RANGE"]. Not with Parallel.
+	Seen map[string]int
+	// Progress, if not nil, is told how many calls have been made.
+	Progress func(calls int)
+}
+
+// A Difference is a sequence of calls after which model and module disagree.
+type Difference struct {
+	Seed     uint64   // of the sequence: Config.Seed plus its number
+	Calls    []string // the calls of the shortest sequence found; the last one shows the difference
+	Original int      // how many calls the sequence had before it was made shorter
+	Err      error    // what the difference is
+}
+
+func (d *Difference) Error() string {
+	return fmt.Sprintf("seed %d: after %d calls (of %d before shrinking): %v\n  %s", d.Seed, len(d.Calls), d.Original, d.Err, strings.Join(d.Calls, "\n  "))
+}
+
+// Compare makes random calls until they are as many as cfg asks for, or model and
+// module disagree: the error is then a *Difference. Any other error is one of
+// Open.
+func Compare(ctx context.Context, cfg Config) error {
+	done := 0
+	for n := uint64(0); done < cfg.Calls; n++ {
+		seed := cfg.Seed + n
+		if cfg.Parallel > 1 {
+			if err := cfg.parallel(ctx, seed); err != nil {
+				return err
+			}
+			done += cfg.Parallel * sequence
+		} else {
+			calls := random(rand.New(rand.NewPCG(seed, 0)), sequence, false)
+			at, err := cfg.try(ctx, calls)
+			if err != nil && at == 0 {
+				return err
+			}
+			if err != nil {
+				return cfg.shrink(ctx, seed, calls[:at], err)
+			}
+			done += sequence
+		}
+		if cfg.Progress != nil {
+			cfg.Progress(done)
+		}
+	}
+	return nil
+}
+
+// try carries calls out on a new token. It returns after how many calls there
+// was a difference, 0 with an error of Open.
+func (cfg *Config) try(ctx context.Context, calls []call) (int, error) {
+	m, err := cfg.Open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer m.Close()
+	r, err := cfg.runner(ctx, m, "")
+	if err != nil {
+		return 0, err
+	}
+	for i, c := range calls {
+		if err := r.step(c); err != nil {
+			return i + 1, fmt.Errorf("%v: %w", c, err)
+		}
+	}
+	return 0, nil
+}
+
+func (cfg *Config) runner(ctx context.Context, m cryptoki.Module, prefix string) (*runner, error) {
+	slots, err := m.Slots(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	if len(slots) == 0 {
+		return nil, fmt.Errorf("the module has no token: %w", pkcs11.CKR_TOKEN_NOT_PRESENT)
+	}
+	return &runner{
+		ctx: ctx, module: m, slot: slots[0], userPIN: cfg.UserPIN, soPIN: cfg.SOPIN, prefix: prefix,
+		seen:    cfg.Seen,
+		w:       world{loginToWrite: cfg.LoginToWrite},
+		handles: map[*object]pkcs11.ObjectHandle{}, byTag: map[string]*object{},
+	}, nil
+}
+
+// shrink leaves out calls as long as there is a difference: halves first, then
+// ever smaller pieces.
+func (cfg *Config) shrink(ctx context.Context, seed uint64, calls []call, err error) error {
+	original := len(calls)
+	for size := len(calls) / 2; size > 0; size /= 2 {
+		for from := 0; from+size <= len(calls)-1; {
+			shorter := slices.Concat(calls[:from], calls[from+size:])
+			if at, e := cfg.try(ctx, shorter); e != nil && at > 0 {
+				calls, err = shorter[:at], e
+			} else {
+				from += size
+			}
+		}
+	}
+	d := &Difference{Seed: seed, Original: original, Err: err}
+	for _, c := range calls {
+		d.Calls = append(d.Calls, c.String())
+	}
+	return d
+}
+
+// parallel carries one sequence out in each goroutine. Which calls of others came
+// between is not known, so a difference is not made shorter.
+func (cfg *Config) parallel(ctx context.Context, seed uint64) error {
+	m, err := cfg.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	slots, err := m.Slots(ctx, true)
+	if err != nil || len(slots) == 0 {
+		return fmt.Errorf("the module has no token: %w", err)
+	}
+	anchor, err := m.OpenSession(ctx, slots[0], pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if err != nil {
+		return err
+	}
+	if err := anchor.Login(ctx, pkcs11.CKU_USER, cfg.UserPIN); err != nil {
+		return err
+	}
+	errs := make([]error, cfg.Parallel)
+	var wg sync.WaitGroup
+	for i := range cfg.Parallel {
+		wg.Go(func() {
+			r, err := cfg.runner(ctx, m, fmt.Sprintf("%c.", 'a'+i))
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			r.w.shared, r.w.login, r.seen = true, user, nil
+			calls := random(rand.New(rand.NewPCG(seed, uint64(i)+1)), sequence, true)
+			for n, c := range calls {
+				if err := r.step(c); err != nil {
+					d := &Difference{Seed: seed, Original: n + 1, Err: fmt.Errorf("goroutine %d: %v: %w", i, c, err)}
+					for _, c := range calls[:n+1] {
+						d.Calls = append(d.Calls, c.String())
+					}
+					errs[i] = d
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
