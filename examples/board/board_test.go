@@ -1,6 +1,7 @@
 package board
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/go-cryptoki/cryptoki/backends/soft"
+	"github.com/go-cryptoki/cryptoki/conformance"
+	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pal/paltest"
 )
@@ -202,4 +206,18 @@ func TestFull(t *testing.T) {
 	if err := s.Save("more", []byte{1}); err != nil {
 		t.Errorf("Save after Remove: %v", err)
 	}
+}
+
+// A software token keeps its objects on the board.
+func TestTokenOnBoard(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "flash")
+	conformance.Run(t, conformance.Target{
+		Open: func(context.Context) (driver.Token, error) {
+			s, _ := open(t, name)
+			// A PIN that is cheap to check, since the suite logs in often.
+			return soft.New(s, &soft.Options{KDF: soft.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}})
+		},
+		Loads:   []conformance.Load{{Threads: 2, Loops: 2}},
+		Profile: conformance.Profile{EC: true, Import: true, Generate: true, JITP: true},
+	})
 }

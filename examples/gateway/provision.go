@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -94,12 +93,12 @@ func (gw *gateway) initialize(ctx context.Context) (string, error) {
 	if ready {
 		return fmt.Sprintf("found %q (%s %s)", info.Label, info.ManufacturerID, info.Model), nil
 	}
-	user, err := pinFile(gw.set.pinFile)
+	user, err := newPIN(ctx, gw.set.pinFile)
 	if err != nil {
 		return "", err
 	}
 	defer clear(user)
-	so, err := pinFile(filepath.Join(gw.set.data, "so.pin"))
+	so, err := newPIN(ctx, filepath.Join(gw.set.data, "so.pin"))
 	if err != nil {
 		return "", err
 	}
@@ -111,15 +110,16 @@ func (gw *gateway) initialize(ctx context.Context) (string, error) {
 	return fmt.Sprintf("made %q (%s %s), set SO and user PIN", tokenLabel, info.ManufacturerID, info.Model), nil
 }
 
-// pinFile returns the PIN in the file of that name, a new random one if there is
+// newPIN returns the PIN in the file of that name, a new random one if there is
 // no such file. It is on the disk when it is returned.
-func pinFile(name string) ([]byte, error) {
-	if b, err := os.ReadFile(name); !errors.Is(err, fs.ErrNotExist) {
-		return bytes.TrimRight(b, "\r\n"), err
+func newPIN(ctx context.Context, name string) ([]byte, error) {
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		pin := rand.Text() // 26 characters, 128 bits
+		if err := writeFile(name, []byte(pin+"\n"), 0o600); err != nil {
+			return nil, err
+		}
 	}
-	pin := []byte(rand.Text()) // 26 characters, 128 bits
-	err := writeFile(name, append(bytes.Clone(pin), '\n'), 0o600)
-	return pin, err
+	return cryptoki.PINFromFile(name)(ctx, pkcs11.CKU_USER, pkcs11.TokenInfo{})
 }
 
 // writeFile writes a file whole, or not at all, and durably.
