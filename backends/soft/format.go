@@ -3,10 +3,12 @@ package soft
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/crc32"
 
 	"github.com/go-cryptoki/cryptoki/pal"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
 // Every record begins with the version of its format and its kind, and ends
@@ -36,7 +38,7 @@ func appendCRC(b []byte) []byte {
 
 // damaged is the error about a record that is not as this package wrote it.
 func damaged(name, format string, args ...any) error {
-	return fmt.Errorf("soft: record %s: %w: %s", name, pal.ErrCorrupt, fmt.Sprintf(format, args...))
+	return fmt.Errorf("soft: record %s: %w: %s: %w", name, pal.ErrCorrupt, fmt.Sprintf(format, args...), pkcs11.CKR_DEVICE_ERROR)
 }
 
 // body checks version, kind and CRC of a record and returns what is between.
@@ -47,21 +49,21 @@ func body(name string, kind byte, b []byte) ([]byte, error) {
 	end := len(b) - crcLen
 	if binary.BigEndian.Uint32(b[end:]) != crc32.Checksum(b[:end], castagnoli) {
 		if b[0] > version && b[1] == kind {
-			return nil, fmt.Errorf("soft: record %s: %w: it has format version %d, or is damaged; this program knows versions up to %d", name, pal.ErrCorrupt, b[0], version)
+			return nil, damaged(name, "it has format version %d, newer than %d, or the checksum is wrong", b[0], version)
 		}
 		return nil, damaged(name, "the checksum is wrong")
 	}
-	if b[0] == 0 || b[0] > version {
+	if b[0] > version {
 		return nil, newer(name, b[0])
 	}
-	if b[1] != kind {
-		return nil, damaged(name, "it is of kind %q, not %q", b[1], kind)
+	if b[0] != version || b[1] != kind {
+		return nil, damaged(name, "it is of kind %q and version %d", b[1], b[0])
 	}
 	return b[2:end], nil
 }
 
 func newer(name string, v byte) error {
-	return fmt.Errorf("soft: record %s has format version %d, this program knows versions up to %d: use a newer program", name, v, version)
+	return fmt.Errorf("soft: record %s has format version %d, this program knows versions up to %d; use a newer one: %w: %w", name, v, version, pkcs11.CKR_TOKEN_NOT_RECOGNIZED, errors.ErrUnsupported)
 }
 
 // tokenFlags are the flags in a token record.

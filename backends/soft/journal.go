@@ -155,6 +155,6 @@ func (t *Token) finish() error {
 	if _, err := t.settle(j); err != nil {
 		return t.wrote(err)
 	}
-	t.loaded = false
+	t.loaded.Store(false)
 	return nil
 }

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/go-cryptoki/cryptoki/internal/record"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -117,9 +120,12 @@ func (t *Token) checked(rec *tokenRecord, tokenKey []byte) (*keyring, error) {
 // them. The keys of a token without PIN go only if it is closed or another one
 // now. t.mu is held.
 func (t *Token) forget() {
-	t.role = nobody
-	t.ordered = nil
+	was := t.role
+	t.role, t.ordered = nobody, nil
 	if t.rec != nil && t.rec.flags&flagNoPIN != 0 && !t.closed {
+		if was != nobody {
+			t.loaded.Store(false) // private objects show again
+		}
 		return
 	}
 	if t.keys != nil {
@@ -146,7 +152,7 @@ func (t *Token) refresh() error {
 	if err := t.watch(); err != nil {
 		return err
 	}
-	if t.loaded {
+	if t.loaded.Load() {
 		return nil
 	}
 	if others != t.others.Load() || t.watcher == nil && t.locker != nil {
@@ -196,86 +202,116 @@ func (t *Token) load() error {
 		}
 	}
 
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.ordered = nil
-	objects := make(map[string]*object, len(names))
+	type item struct {
+		name string
+		data []byte
+		seq  uint64
+		made *object
+		err  error
+	}
+	items := make([]item, 0, len(names))
 	for _, name := range names {
 		if !strings.HasPrefix(name, objectPrefix) || skip[name] {
 			continue
 		}
 		b, err := t.store.Load(name)
+		if notThere(err) {
+			continue // removed meanwhile
+		}
 		if err != nil {
-			if !notThere(err) { // removed meanwhile
-				damage = append(damage, storeError("record "+name, err))
+			damage = append(damage, storeError("record "+name, err))
+			continue
+		}
+		items = append(items, item{name: name, data: b})
+	}
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var wg sync.WaitGroup
+	for part := range slices.Chunk(items, max(1, min(len(items), 512+len(items)/runtime.GOMAXPROCS(0)))) {
+		wg.Go(func() {
+			d := decoder{t: t}
+			for i := range part {
+				it := &part[i]
+				it.made, it.seq, it.err = d.decode(it.name, it.data, t.objects[it.name])
 			}
-			continue
+		})
+	}
+	wg.Wait()
+	objects := make(map[string]*object, len(items))
+	for _, it := range items {
+		if it.err != nil {
+			damage = append(damage, it.err)
 		}
-		o, err := t.decode(name, b, t.objects[name])
-		if err != nil {
-			damage = append(damage, err)
-			continue
+		if it.made != nil {
+			objects[it.name] = it.made
 		}
-		if o != nil {
-			objects[name] = o
-		}
+		t.seq = max(t.seq, it.seq)
 	}
 	for name, o := range t.objects {
 		if objects[name] == nil && o.secret != nil {
 			o.secret.drop()
 		}
 	}
-	t.objects, t.damage = objects, damage
-	t.loaded = true
+	t.objects, t.ordered, t.damage = objects, nil, damage
+	t.loaded.Store(true)
 	return nil
+}
+
+// A decoder makes objects of records. Several may work at once.
+type decoder struct {
+	t    *Token
+	data []byte // associated data
 }
 
 // decode makes an object of a record. If the record is that of which have was
 // made, and have was checked as far as it can be now, it is have. It returns nil
 // for an object that is not for whoever is logged in. t.mu is held.
-func (t *Token) decode(name string, b []byte, have *object) (*object, error) {
+func (d *decoder) decode(name string, b []byte, have *object) (o *object, seq uint64, err error) {
+	t := d.t
 	r, err := parseObject(name, b)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if t.rec == nil || r.epoch() != t.rec.epoch {
-		return nil, damaged(name, "it belongs to another token, or to this one before it was initialized anew")
+		return nil, 0, damaged(name, "it belongs to another token, or to this one before it was initialized anew")
 	}
-	t.seq = max(t.seq, r.seq())
+	seq = r.seq()
 	crc := binary.BigEndian.Uint32(b[len(b)-crcLen:])
 	private := r.flags()&flagPrivate != 0
 	if private && !t.mayUsePrivate() {
-		return nil, nil
+		return nil, seq, nil
 	}
 	if have != nil && have.crc == crc && (have.checked || t.keys == nil) {
-		return have, nil
+		return have, seq, nil
 	}
 	enc := r.attrs
-	switch {
-	case private:
-		if enc, err = open(t.keys.private, r.attrs, objectData(nil, partAttrs, name, r.header)); err != nil {
-			return nil, damaged(name, "somebody else has changed it")
+	if t.keys != nil {
+		d.data = objectData(d.data[:0], partAttrs, name, r.header)
+		if private {
+			enc, err = open(t.keys.private, r.attrs, d.data)
+			r.secret = bytes.Clone(r.secret) // and not the rest of the record
+		} else {
+			d.data = append(d.data, enc...)
+			_, err = open(t.keys.public, r.mac, d.data)
 		}
-		r.secret = bytes.Clone(r.secret) // and not the rest of the record
-	case t.keys != nil:
-		if _, err := open(t.keys.public, r.mac, append(objectData(nil, partAttrs, name, r.header), enc...)); err != nil {
-			return nil, damaged(name, "somebody else has changed it")
+		if err != nil {
+			return nil, seq, damaged(name, "somebody else has changed it")
 		}
 	}
 	if have != nil && have.crc == crc {
 		have.checked = true // it was listed before login
-		return have, nil
+		return have, seq, nil
 	}
-	o, err := t.newObject(name, r.seq(), enc)
-	if err != nil {
-		return nil, damaged(name, "%v", err)
+	if o, err = t.newObject(name, seq, enc); err != nil {
+		return nil, seq, damaged(name, "%v", err)
 	}
 	o.private, o.crc, o.checked = private, crc, t.keys != nil
 	if r.flags()&flagSecret != 0 {
 		o.secret = &secret{sealed: r.secret}
 	}
 	o.self = o.kind()
-	return o, nil
+	return o, seq, nil
 }
 
 // The parts of an object's record that are sealed by themselves.
@@ -290,11 +326,6 @@ func (t *Token) newObject(name string, seq uint64, enc []byte) (*object, error) 
 	if err != nil {
 		return nil, err
 	}
-	return t.makeObject(name, seq, attrs), nil
-}
-
-// makeObject makes an object of its attributes, which it keeps.
-func (t *Token) makeObject(name string, seq uint64, attrs pkcs11.Template) *object {
 	return &object{
 		t:       t,
 		name:    name,
@@ -302,5 +333,5 @@ func (t *Token) makeObject(name string, seq uint64, attrs pkcs11.Template) *obje
 		attrs:   attrs,
 		class:   pkcs11.ObjectClass(attrs.Uint(pkcs11.CKA_CLASS)),
 		keyType: pkcs11.KeyType(attrs.Uint(pkcs11.CKA_KEY_TYPE)),
-	}
+	}, nil
 }

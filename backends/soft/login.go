@@ -69,8 +69,6 @@ func (t *Token) Login(ctx context.Context, user pkcs11.UserType, pin []byte) err
 		keys.wipe()
 		return nil
 	}
-	t.io.Lock()
-	defer t.io.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -81,7 +79,7 @@ func (t *Token) Login(ctx context.Context, user pkcs11.UserType, pin []byte) err
 		t.keys.wipe()
 	}
 	t.keys, t.role, t.ordered = keys, who, nil
-	t.loaded = false // so that what can be checked now is
+	t.loaded.Store(false) // so that what can be checked now is
 	return nil
 }
 
@@ -207,10 +205,13 @@ func (t *Token) restore(who role) {
 
 // wroteTries is wrote without reading the objects again.
 func (t *Token) wroteTries(err error) error {
-	loaded := t.loaded
-	err = t.wrote(err)
-	t.loaded = loaded
-	return err
+	if err != nil && isReadOnly(err) {
+		t.noteReadOnly()
+	}
+	if err != nil {
+		return storeError("write", err)
+	}
+	return nil
 }
 
 // unwritable reports whether an error says that nothing can be written now.
@@ -424,7 +425,8 @@ func (t *Token) InitToken(ctx context.Context, soPIN []byte, label string) error
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.loaded, t.seq = false, 0
+	t.seq = 0
+	t.loaded.Store(false)
 	return t.setToken(rec, triesRecord{epoch: rec.epoch})
 }
 

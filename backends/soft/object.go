@@ -144,7 +144,7 @@ func (o *object) parse() (*key, error) {
 	defer keys.Wipe(values)
 	k, err := parseKey(o, values)
 	if err != nil {
-		return nil, fmt.Errorf("%v: %w: %w", o, pkcs11.CKR_DEVICE_ERROR, err)
+		return nil, damaged(o.name, "its key: %v", err)
 	}
 	k.retain()
 	s.key.Store(k)
@@ -174,7 +174,7 @@ func (o *object) valuesLocked() (pkcs11.Template, error) {
 	}
 	plain, err := open(t.keys.secret(o.name), s.sealed, objectData(nil, partSecret, o.name, o.secretHeader()))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", damaged(o.name, "somebody else has changed its secret part"), pkcs11.CKR_DEVICE_ERROR)
+		return nil, damaged(o.name, "somebody else has changed its secret part")
 	}
 	values, err := record.Parse(plain)
 	if err != nil {

@@ -98,10 +98,13 @@ type Token struct {
 
 	// io is held while the store is used, and what it guards is what the store
 	// is known to hold.
-	io     sync.Mutex
-	loaded bool   // objects are those of the store
-	seen   uint64 // what watcher said when they were
-	seq    uint64 // of the newest object
+	io   sync.Mutex
+	seen uint64 // what watcher said when the objects were read
+	seq  uint64 // of the newest object
+
+	// loaded says that objects are those of the store, for whoever is logged in.
+	// It becomes true with io and mu held, and false with one of them.
+	loaded atomic.Bool
 
 	others atomic.Uint64 // counts changes by others
 
@@ -114,7 +117,7 @@ type Token struct {
 	keys     *keyring // nil: nobody is logged in
 	role     role
 	objects  map[string]*object // of the store, by the names of their records
-	ordered  []driver.Object    // the same in the order of creation; nil: to be made
+	ordered  []*object          // the same in the order of creation; nil: to be made
 	session  map[*object]struct{}
 	damage   []error // about records that are not in objects
 
@@ -271,7 +274,7 @@ func (t *Token) Changes() (uint64, error) {
 func (t *Token) watch() error {
 	if t.watcher == nil {
 		if t.locker != nil {
-			t.loaded = false // there is no way to tell
+			t.loaded.Store(false) // there is no way to tell
 		}
 		return nil
 	}
@@ -280,7 +283,8 @@ func (t *Token) watch() error {
 		return storeError("changes", err)
 	}
 	if now != t.seen {
-		t.seen, t.loaded = now, false
+		t.seen = now
+		t.loaded.Store(false)
 		t.others.Add(1)
 	}
 	return nil
@@ -302,18 +306,24 @@ func (t *Token) Objects(ctx context.Context) ([]driver.Object, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ordered == nil {
-		t.ordered = make([]driver.Object, 0, len(t.objects))
+		t.ordered = make([]*object, 0, len(t.objects))
 		for _, o := range t.objects {
 			if !o.private || t.mayUsePrivate() {
-				t.ordered = append(t.ordered, o.self)
+				t.ordered = append(t.ordered, o)
 			}
 		}
-		slices.SortFunc(t.ordered, func(a, b driver.Object) int {
-			x, y := a.(stored).base(), b.(stored).base()
-			return cmp.Or(cmp.Compare(x.seq, y.seq), cmp.Compare(x.name, y.name))
+		slices.SortFunc(t.ordered, func(a, b *object) int {
+			if a.seq != b.seq {
+				return cmp.Compare(a.seq, b.seq)
+			}
+			return cmp.Compare(a.name, b.name)
 		})
 	}
-	return slices.Clone(t.ordered), errors.Join(t.damage...)
+	list := make([]driver.Object, len(t.ordered))
+	for i, o := range t.ordered {
+		list[i] = o.self
+	}
+	return list, errors.Join(t.damage...)
 }
 
 // mayUsePrivate reports whether private objects may be shown. t.mu is held.
