@@ -97,7 +97,7 @@ func Complete(attrs pkcs11.Template) pkcs11.Template {
 	d := &draft{spec: s}
 	uses := false
 	for _, a := range attrs {
-		if i := s.find(a.Type); i >= 0 {
+		if i := s.find(a.Type); i >= 0 && d.values[i] == nil {
 			d.values[i] = a.Value
 			uses = uses || s.rows[i].use && a.Bool()
 		}
