@@ -42,11 +42,12 @@ func (o Object) String() string {
 // a private key where the token shows it, of a certificate.
 func (o Object) PublicKey() (crypto.PublicKey, error) {
 	if o.Class == pkcs11.CKO_CERTIFICATE {
-		cert, err := o.Certificate()
+		_, info, err := certificateParts(o.Attributes.Bytes(pkcs11.CKA_VALUE))
 		if err != nil {
-			return nil, err
+			return nil, fail(o.String(), err, "")
 		}
-		return cert.PublicKey, nil
+		pub, err := keys.PublicKey(pkcs11.Template{pkcs11.Attr(pkcs11.CKA_PUBLIC_KEY_INFO, info)})
+		return pub, fail(o.String(), err, "")
 	}
 	pub, err := keys.PublicKey(o.Attributes)
 	return pub, fail(o.String(), err, "")

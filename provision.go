@@ -10,7 +10,6 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"hash"
@@ -268,11 +267,10 @@ func (t *Token) GenerateKey(ctx context.Context, spec KeySpec) (*Signer, error) 
 }
 
 // mechanism returns the mechanism that generates such keys, and the attributes
-// of the public key that say which.
+// of the public key that say which: of a curve its OID in DER.
 func (a Algorithm) mechanism() (pkcs11.Mechanism, pkcs11.Template, error) {
-	curve := func(oid ...int) pkcs11.Template {
-		der, _ := asn1.Marshal(asn1.ObjectIdentifier(oid)) // these OIDs always encode
-		return pkcs11.Template{pkcs11.Attr(pkcs11.CKA_EC_PARAMS, der)}
+	curve := func(oid string) pkcs11.Template {
+		return pkcs11.Template{pkcs11.Attr(pkcs11.CKA_EC_PARAMS, []byte(oid))}
 	}
 	modulus := func(bits uint64) pkcs11.Template {
 		return pkcs11.Template{pkcs11.Attr(pkcs11.CKA_MODULUS_BITS, bits), pkcs11.Attr(pkcs11.CKA_PUBLIC_EXPONENT, []byte{1, 0, 1})}
@@ -281,13 +279,13 @@ func (a Algorithm) mechanism() (pkcs11.Mechanism, pkcs11.Template, error) {
 	rsa := pkcs11.Mechanism{Type: pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN}
 	switch a {
 	case P256:
-		return ec, curve(1, 2, 840, 10045, 3, 1, 7), nil
+		return ec, curve("\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"), nil
 	case P384:
-		return ec, curve(1, 3, 132, 0, 34), nil
+		return ec, curve("\x06\x05\x2b\x81\x04\x00\x22"), nil
 	case P521:
-		return ec, curve(1, 3, 132, 0, 35), nil
+		return ec, curve("\x06\x05\x2b\x81\x04\x00\x23"), nil
 	case Ed25519:
-		return pkcs11.Mechanism{Type: pkcs11.CKM_EC_EDWARDS_KEY_PAIR_GEN}, curve(1, 3, 101, 112), nil
+		return pkcs11.Mechanism{Type: pkcs11.CKM_EC_EDWARDS_KEY_PAIR_GEN}, curve("\x06\x03\x2b\x65\x70"), nil
 	case RSA2048:
 		return rsa, modulus(2048), nil
 	case RSA3072:
@@ -374,9 +372,9 @@ func (t *Token) ImportCertificate(ctx context.Context, label string, cert *x509.
 	for _, f := range opts {
 		f(&o)
 	}
-	serial, err := asn1.Marshal(cert.SerialNumber)
+	serial, _, err := certificateParts(cert.Raw)
 	if err != nil {
-		return fail(fmt.Sprintf("certificate %q", label), fmt.Errorf("%w: serial number: %w", pkcs11.CKR_ATTRIBUTE_VALUE_INVALID, err), "")
+		return fail(fmt.Sprintf("certificate %q", label), err, "")
 	}
 	return t.create(ctx, pkcs11.CKO_CERTIFICATE, label, cert.PublicKey, o.key, pkcs11.Template{
 		pkcs11.Attr(pkcs11.CKA_CERTIFICATE_TYPE, uint64(pkcs11.CKC_X_509)),

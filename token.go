@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync/atomic"
 
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -35,9 +34,11 @@ type Options struct {
 	// the token's own limit. The default is no limit. Who wants one more waits.
 	MaxSessions int
 
-	// Logger hears what is worth knowing and no error: that the token has few
-	// PIN tries left, that it was logged in again. The default is silence.
-	Logger *slog.Logger
+	// Log hears what is worth knowing and no error: that a wrong PIN was entered
+	// since the last login, that the token was logged in again. The WarnContext of
+	// a slog.Logger is one. The default is silence. It may be called from any
+	// goroutine.
+	Log func(ctx context.Context, msg string, args ...any)
 }
 
 // ErrLastTry is why a Token does not log in when one more wrong PIN would lock
@@ -397,16 +398,16 @@ func (t *Token) pinMAC(pin []byte) []byte {
 	return h.Sum(nil)
 }
 
-// log tells Options.Logger.
+// log tells Options.Log.
 func (t *Token) log(ctx context.Context, msg string, err error) {
-	if t.opts.Logger == nil {
+	if t.opts.Log == nil {
 		return
 	}
 	args := []any{"slot", uint64(t.slot)}
 	if err != nil {
 		args = append(args, "error", err)
 	}
-	t.opts.Logger.WarnContext(ctx, "cryptoki: "+msg, args...)
+	t.opts.Log(ctx, "cryptoki: "+msg, args...)
 }
 
 // A subjectError says what a method of the facade was about, why it failed, and
