@@ -45,7 +45,7 @@ type env struct {
 
 // abilities are what the driver implements or, for a module, what a trial says.
 type abilities struct {
-	create, destroy, update, copy, random, login, setPIN, initialize bool
+	create, destroy, update, copy, export, random, login, setPIN, initialize bool
 }
 
 // newEnv opens the target, initializes its token if need be and may be, and
@@ -167,24 +167,36 @@ func (e *env) explore(ctx context.Context) error {
 			EC:       e.has(pkcs11.CKM_ECDSA, pkcs11.CKF_SIGN, 256),
 			Generate: e.has(pkcs11.CKM_EC_KEY_PAIR_GEN, pkcs11.CKF_GENERATE_KEY_PAIR, 256),
 			JITP:     e.can.create,
-			Import:   e.can.create && importWorks(ctx, s),
+			Import:   e.can.create && e.importWorks(ctx, s),
 		}
+	}
+	if e.profile.Import && e.profile.EC {
+		e.can.export = e.takes(ctx, s, append(ecPrivateTemplate(trialLabel, ecKey), attr(pkcs11.CKA_SENSITIVE, false), attr(pkcs11.CKA_EXTRACTABLE, true)))
 	}
 	return e.chooseLabels(ctx, s)
 }
 
 // importWorks reports whether the token takes a private key from outside.
-func importWorks(ctx context.Context, s cryptoki.Session) bool {
-	h, err := s.CreateObject(ctx, ecPrivateTemplate("conformance trial", ecKey).Set(pkcs11.Attr(pkcs11.CKA_TOKEN, false)))
-	if err == nil {
-		s.DestroyObject(ctx, h)
-		return true
+func (e *env) importWorks(ctx context.Context, s cryptoki.Session) bool {
+	return e.takes(ctx, s, ecPrivateTemplate(trialLabel, ecKey)) || e.takes(ctx, s, rsaPrivateTemplate(trialLabel, rsaKey))
+}
+
+const trialLabel = "conformance trial"
+
+// takes reports whether the token creates such an object: one of the session, or
+// one that can be destroyed again.
+func (e *env) takes(ctx context.Context, s cryptoki.Session, template pkcs11.Template) bool {
+	for _, token := range []bool{false, true} {
+		if token && !e.can.destroy {
+			return false
+		}
+		h, err := s.CreateObject(ctx, template.Set(attr(pkcs11.CKA_TOKEN, token)))
+		if err == nil {
+			s.DestroyObject(ctx, h)
+			return true
+		}
 	}
-	h, err = s.CreateObject(ctx, rsaPrivateTemplate("conformance trial", rsaKey).Set(pkcs11.Attr(pkcs11.CKA_TOKEN, false)))
-	if err == nil {
-		s.DestroyObject(ctx, h)
-	}
-	return err == nil
+	return false
 }
 
 // tryOut finds the abilities of a module with an object that lives as long as
@@ -192,13 +204,13 @@ func importWorks(ctx context.Context, s cryptoki.Session) bool {
 func (e *env) tryOut(ctx context.Context, s cryptoki.Session) {
 	e.can.setPIN = e.can.login
 	e.can.initialize = true
-	h, err := s.CreateObject(ctx, certTemplate("conformance trial", ecCert).Set(pkcs11.Attr(pkcs11.CKA_TOKEN, false)))
+	h, err := s.CreateObject(ctx, certTemplate(trialLabel, ecCert).Set(pkcs11.Attr(pkcs11.CKA_TOKEN, false)))
 	if err != nil {
 		return
 	}
 	e.can.create = true
-	e.can.update = !errors.Is(s.SetAttributeValue(ctx, h, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_LABEL, "conformance trial 2")}), pkcs11.CKR_FUNCTION_NOT_SUPPORTED)
-	_, err = s.CopyObject(ctx, h, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_LABEL, "conformance trial 3")})
+	e.can.update = !errors.Is(s.SetAttributeValue(ctx, h, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_LABEL, trialLabel+" 2")}), pkcs11.CKR_FUNCTION_NOT_SUPPORTED)
+	_, err = s.CopyObject(ctx, h, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_LABEL, trialLabel+" 3")})
 	e.can.copy = !errors.Is(err, pkcs11.CKR_FUNCTION_NOT_SUPPORTED)
 	e.can.destroy = s.DestroyObject(ctx, h) == nil
 }

@@ -49,6 +49,7 @@ var (
 	_ driver.PINSetter        = (*vault)(nil)
 	_ driver.Initializer      = (*vault)(nil)
 	_ driver.Signer           = signer{}
+	_ driver.Exporter         = signer{}
 )
 
 // A thing is an object; with a key it is a signer.
@@ -105,7 +106,6 @@ func (v *vault) Mechanisms() []driver.Mechanism {
 		row(pkcs11.CKM_ECDSA, 256, pkcs11.CKF_SIGN|ecFlags),
 		row(pkcs11.CKM_RSA_PKCS, 2048, pkcs11.CKF_SIGN),
 		row(pkcs11.CKM_RSA_X_509, 2048, pkcs11.CKF_SIGN),
-		row(pkcs11.CKM_RSA_PKCS_PSS, 2048, pkcs11.CKF_SIGN),
 	}
 }
 
@@ -319,10 +319,6 @@ func (s signer) Sign(_ context.Context, m *pkcs11.Mechanism, data []byte) ([]byt
 		switch m.Type {
 		case pkcs11.CKM_RSA_PKCS:
 			return rsa.SignPKCS1v15(nil, k, 0, data)
-		case pkcs11.CKM_RSA_PKCS_PSS:
-			p := m.Params.(*pkcs11.PSSParams)
-			h, _ := driver.Hash(p.HashAlg)
-			return rsa.SignPSS(rand.Reader, k, h, data, &rsa.PSSOptions{SaltLength: int(p.SaltLen)})
 		case pkcs11.CKM_RSA_X_509:
 			c := new(big.Int).SetBytes(data)
 			if c.Cmp(k.N) >= 0 {
@@ -332,4 +328,16 @@ func (s signer) Sign(_ context.Context, m *pkcs11.Mechanism, data []byte) ([]byt
 		}
 	}
 	return nil, pkcs11.CKR_MECHANISM_INVALID
+}
+
+func (s signer) Export(_ context.Context, types ...pkcs11.AttributeType) (pkcs11.Template, error) {
+	var t pkcs11.Template
+	if k, ok := s.key.(*ecdsa.PrivateKey); ok && slices.Contains(types, pkcs11.CKA_VALUE) {
+		d, err := k.Bytes()
+		if err != nil {
+			return nil, err
+		}
+		t = append(t, pkcs11.Attr(pkcs11.CKA_VALUE, d))
+	}
+	return t, nil
 }
