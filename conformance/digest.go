@@ -112,6 +112,22 @@ func digestCases() []Case {
 				}
 				t.want(s.DigestUpdate(t.ctx, shaMessage), notStarted)
 			}},
+		Case{ID: "DIG-06", Name: "two sessions digest in turns", Clause: "v2.40 §5.10",
+			Ancestors: []string{"client 43"}, needs: needs(sha256Row), run: func(t *T) {
+				a, b := t.session(), t.session()
+				t.ok(a.DigestInit(t.ctx, sha256Mech))
+				t.ok(b.DigestInit(t.ctx, sha256Mech))
+				for i := 0; i < len(shaMessage); i += 16 {
+					t.ok(a.DigestUpdate(t.ctx, shaMessage[i:i+16]))
+					t.ok(b.DigestUpdate(t.ctx, []byte{byte(i)}))
+				}
+				digest := make([]byte, 32)
+				_, err := b.DigestFinal(t.ctx, digest)
+				t.ok(err)
+				_, err = a.DigestFinal(t.ctx, digest)
+				t.ok(err)
+				t.equal("the digest", digest, shaDigest)
+			}},
 	)
 	for i, h := range hashes {
 		cases = append(cases, suite("digest", false, Case{
