@@ -1,0 +1,57 @@
+package soft_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/go-cryptoki/cryptoki/backends/fileflash"
+	"github.com/go-cryptoki/cryptoki/backends/soft"
+	"github.com/go-cryptoki/cryptoki/conformance"
+	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/pal"
+)
+
+// profile is everything: the software token has all that the suite asks for.
+var profile = conformance.Profile{RSA: true, EC: true, Import: true, Generate: true, JITP: true}
+
+// cheap makes the many logins of the suite cost little.
+var cheap = &soft.Options{KDF: soft.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}}
+
+func TestConformance(t *testing.T) {
+	store := new(pal.Mem)
+	conformance.Run(t, conformance.Target{
+		Open:     func(context.Context) (driver.Token, error) { return soft.New(store, cheap) },
+		Profile:  profile,
+		Outcomes: "testdata/outcomes.txt",
+	})
+}
+
+// A token on flash is opened again where Mem only goes on: what was written is
+// all there is.
+func TestConformanceOnFlash(t *testing.T) {
+	dir := t.TempDir()
+	conformance.Run(t, conformance.Target{
+		Open: func(context.Context) (driver.Token, error) {
+			store, err := fileflash.Open(dir, nil)
+			if err != nil {
+				return nil, err
+			}
+			token, err := soft.New(store, cheap)
+			if err != nil {
+				return nil, errors.Join(err, store.Close())
+			}
+			return flashed{token, store}, nil
+		},
+		Profile:  profile,
+		Outcomes: "testdata/outcomes.txt",
+	})
+}
+
+// flashed is a token that closes its store: soft closes only what it opened.
+type flashed struct {
+	*soft.Token
+	store *fileflash.Store
+}
+
+func (f flashed) Close() error { return errors.Join(f.Token.Close(), f.store.Close()) }
