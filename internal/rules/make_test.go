@@ -180,7 +180,7 @@ func TestLabels(t *testing.T) {
 }
 
 func TestQueryObjectsToNothingItDoesNotKnow(t *testing.T) {
-	q, err := rules.Query(pkcs11.Template{attr(pkcs11.CKA_CLASS, 0xce534353), attr(pkcs11.AttributeType(0x80001234), "x"), attr(pkcs11.CKA_VALUE, "secret")})
+	q, err := rules.Query(pkcs11.Template{attr(pkcs11.CKA_CLASS, uint32(0xce534353)), attr(pkcs11.AttributeType(0x80001234), "x"), attr(pkcs11.CKA_VALUE, "secret")})
 	if err != nil || len(q) != 3 {
 		t.Errorf("got %v, %v", q, err)
 	}

@@ -103,7 +103,7 @@ func TestComplete(t *testing.T) {
 		{"key of a type not known", canonical(pkcs11.Template{attr(pkcs11.CKA_CLASS, pkcs11.CKO_SECRET_KEY), attr(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_DES3)}), pkcs11.Template{attr(pkcs11.CKA_SENSITIVE, true), attr(pkcs11.CKA_ENCRYPT, false)}},
 		{"vendor's own attribute", canonical(pkcs11.Template{attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA), attr(0x80000042, "x")}), pkcs11.Template{attr(0x80000042, "x"), attr(pkcs11.CKA_TOKEN, true)}},
 		{"profile", canonical(pkcs11.Template{attr(pkcs11.CKA_CLASS, pkcs11.CKO_PROFILE), attr(pkcs11.CKA_PROFILE_ID, pkcs11.CKP_BASELINE_PROVIDER)}), pkcs11.Template{attr(pkcs11.CKA_MODIFIABLE, false), attr(pkcs11.CKA_PRIVATE, false)}},
-		{"class not known", canonical(pkcs11.Template{attr(pkcs11.CKA_CLASS, 0xce534353), attr(pkcs11.CKA_VALUE, "x")}), pkcs11.Template{attr(pkcs11.CKA_VALUE, "x"), attr(pkcs11.CKA_TOKEN, true)}},
+		{"class not known", canonical(pkcs11.Template{attr(pkcs11.CKA_CLASS, uint32(0xce534353)), attr(pkcs11.CKA_VALUE, "x")}), pkcs11.Template{attr(pkcs11.CKA_VALUE, "x"), attr(pkcs11.CKA_TOKEN, true)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := c.t.Clone()

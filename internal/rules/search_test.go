@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki/internal/rules"
@@ -54,23 +55,32 @@ type attack struct {
 	blobs   map[[2]string]bool // wrapping value, wrapped value
 	known   map[string]string  // value, and how it came out
 	wraps   [1 << 20]int8      // what wrap said about flags: 0, or 1 for no, 2 for yes
-	unwraps map[uint32][]pkcs11.Template
-	fresh   []form // objects that have not been played with
+	changes map[uint32][]form  // what can be made of an object with these flags
+	unwraps map[uint32][]form  // what can be unwrapped with one
+	fresh   []object           // not played with yet
 	grown   bool
 }
 
-type form struct {
+type object struct {
 	value string
-	t     pkcs11.Template
+	form
 }
 
-func (a *attack) add(value string, t pkcs11.Template) {
+// A form is an object, without the value that it holds.
+type form struct {
+	sig uint32
+	t   pkcs11.Template
+}
+
+func formOf(t pkcs11.Template) form { return form{signature(t, flags), t} }
+
+func (a *attack) add(value string, f form) {
 	if a.objects[value] == nil {
 		a.objects[value] = map[uint32]pkcs11.Template{}
 	}
-	if s := signature(t, flags); a.objects[value][s] == nil {
-		a.objects[value][s] = t
-		a.fresh = append(a.fresh, form{value, t})
+	if a.objects[value][f.sig] == nil {
+		a.objects[value][f.sig] = f.t
+		a.fresh = append(a.fresh, object{value, f})
 		a.grown = true
 	}
 }
@@ -91,21 +101,24 @@ func (a *attack) run() {
 			n := len(a.fresh) - 1
 			o := a.fresh[n]
 			a.fresh = a.fresh[:n]
-			a.play(o.value, o.t)
+			a.play(o)
+		}
+		forms := map[uint32]pkcs11.Template{}
+		for _, variants := range a.objects {
+			maps.Copy(forms, variants)
 		}
 		for wv, ws := range a.objects {
-			for kv, ks := range a.objects {
-				if a.blobs[[2]string{wv, kv}] {
-					continue
+			var wraps [1 << 10]bool // what keys look like that some form of wv wraps
+			for wsig, w := range ws {
+				for ksig, k := range forms {
+					wraps[ksig] = wraps[ksig] || a.mayWrap(wsig, ksig, w, k)
 				}
-			pair:
-				for wsig, w := range ws {
-					for ksig, k := range ks {
-						if a.mayWrap(wsig, ksig, w, k) {
-							a.blobs[[2]string{wv, kv}] = true
-							a.grown = true
-							break pair
-						}
+			}
+			for kv, ks := range a.objects {
+				for ksig := range ks {
+					if wraps[ksig] && !a.blobs[[2]string{wv, kv}] {
+						a.blobs[[2]string{wv, kv}] = true
+						a.grown = true
 					}
 				}
 			}
@@ -132,7 +145,7 @@ func (a *attack) run() {
 }
 
 // unwrapped returns what can be made of a key wrapped under w.
-func (a *attack) unwrapped(wsig uint32, w pkcs11.Template) (list []pkcs11.Template) {
+func (a *attack) unwrapped(wsig uint32, w pkcs11.Template) (list []form) {
 	if list, ok := a.unwraps[wsig]; ok {
 		return list
 	}
@@ -141,7 +154,7 @@ func (a *attack) unwrapped(wsig uint32, w pkcs11.Template) (list []pkcs11.Templa
 		for _, sensitive := range [...]bool{false, true} {
 			t := with(with(aes, uses...), attr(pkcs11.CKA_SENSITIVE, sensitive), attr(pkcs11.CKA_EXTRACTABLE, true))
 			if u, err := a.unwrap(w, t); err == nil {
-				list = append(list, u)
+				list = append(list, formOf(u))
 			}
 		}
 	}
@@ -150,18 +163,28 @@ func (a *attack) unwrapped(wsig uint32, w pkcs11.Template) (list []pkcs11.Templa
 }
 
 // play reads, changes and copies an object.
-func (a *attack) play(value string, o pkcs11.Template) {
-	if a.read(o, pkcs11.CKA_VALUE) == 0 {
-		a.know(value, "read")
+func (a *attack) play(o object) {
+	if a.read(o.t, pkcs11.CKA_VALUE) == 0 {
+		a.know(o.value, "read")
+	}
+	for _, f := range a.changed(o.sig, o.t) {
+		a.add(o.value, f)
+	}
+}
+
+// changed returns what can be made of an object by one call.
+func (a *attack) changed(sig uint32, o pkcs11.Template) (list []form) {
+	if list, ok := a.changes[sig]; ok {
+		return list
 	}
 	for _, f := range toys {
 		for _, b := range [...]bool{false, true} {
 			change := pkcs11.Template{attr(f, b)}
 			if changed, err := a.set(o, change); err == nil && len(changed) > 0 {
-				a.add(value, with(o, changed...))
+				list = append(list, formOf(with(o, changed...)))
 			}
 			if c, err := a.copy(o, change); err == nil {
-				a.add(value, c)
+				list = append(list, formOf(c))
 			}
 			if b {
 				continue
@@ -172,11 +195,13 @@ func (a *attack) play(value string, o pkcs11.Template) {
 				}
 				two := pkcs11.Template{attr(f, b), attr(g, b)}
 				if changed, err := a.set(o, two); err == nil && len(changed) > 0 {
-					a.add(value, with(o, changed...))
+					list = append(list, formOf(with(o, changed...)))
 				}
 			}
 		}
 	}
+	a.changes[sig] = list
+	return list
 }
 
 func (a *attack) mayWrap(wsig, ksig uint32, w, k pkcs11.Template) bool {
@@ -206,7 +231,7 @@ var useSets = func() (sets []pkcs11.Template) {
 // has imported for each set of uses. Names of keys that are sensitive begin
 // with "secret".
 func newAttack(t *testing.T, p policy) *attack {
-	a := &attack{policy: p, objects: map[string]map[uint32]pkcs11.Template{}, blobs: map[[2]string]bool{}, known: map[string]string{}, unwraps: map[uint32][]pkcs11.Template{}}
+	a := &attack{policy: p, objects: map[string]map[uint32]pkcs11.Template{}, blobs: map[[2]string]bool{}, known: map[string]string{}, changes: map[uint32][]form{}, unwraps: map[uint32][]form{}}
 	for i, uses := range useSets {
 		for _, extractable := range [...]bool{false, true} {
 			for _, sensitive := range [...]bool{false, true} {
@@ -219,7 +244,7 @@ func newAttack(t *testing.T, p policy) *attack {
 				if sensitive || !extractable {
 					name = fmt.Sprintf("secret %d extractable=%v sensitive=%v", i, extractable, sensitive)
 				}
-				a.add(name, k)
+				a.add(name, formOf(k))
 			}
 		}
 		k, err := p.create(with(with(aesKey(), uses...), attr(pkcs11.CKA_VALUE, make([]byte, 16))))
@@ -227,7 +252,7 @@ func newAttack(t *testing.T, p policy) *attack {
 			t.Fatal(err)
 		}
 		name := fmt.Sprintf("imported %d", i)
-		a.add(name, k)
+		a.add(name, formOf(k))
 		a.know(name, "brought along")
 	}
 	return a
@@ -370,6 +395,7 @@ func TestSequencesNeverLoosen(t *testing.T) {
 	for _, uses := range useSets {
 		for _, sensitive := range [...]bool{false, true} {
 			for _, extractable := range [...]bool{false, true} {
+				seen := map[uint32]bool{}
 				start, err := rules.Generate(m, with(uses, attr(pkcs11.CKA_VALUE_LEN, 16), attr(pkcs11.CKA_SENSITIVE, sensitive), attr(pkcs11.CKA_EXTRACTABLE, extractable)))
 				if err != nil {
 					t.Fatal(err)
@@ -377,7 +403,14 @@ func TestSequencesNeverLoosen(t *testing.T) {
 				level := map[uint32]pkcs11.Template{signature(start, bools): start}
 				for range 4 {
 					next := map[uint32]pkcs11.Template{}
-					for _, o := range level {
+					for sig, o := range level {
+						if seen[sig] {
+							continue
+						}
+						seen[sig] = true
+						if (sensitive || !extractable) && rules.Readable(o, pkcs11.CKA_VALUE) != pkcs11.CKR_ATTRIBUTE_SENSITIVE {
+							t.Errorf("the value of %v can be read", o)
+						}
 						for _, f := range bools {
 							for _, b := range [...]bool{false, true} {
 								change := pkcs11.Template{attr(f, b)}

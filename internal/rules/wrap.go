@@ -96,45 +96,40 @@ func Unwrap(unwrapping, t pkcs11.Template) (pkcs11.Template, error) {
 
 // Material adds what a wrapped key held to what Unwrap returned, checks it as
 // Create does, and returns the template for driver.Creator. material are the
-// components; CKA_CLASS and CKA_KEY_TYPE among them must be those of t. The
-// errors wrap CKR_WRAPPED_KEY_INVALID, and CKR_TEMPLATE_INCONSISTENT if the key
-// is not what the template says it is.
+// components; CKA_CLASS and CKA_KEY_TYPE among them must be those of t.
+//
+// Whatever is wrong with them is the same error, which wraps
+// CKR_WRAPPED_KEY_INVALID: what it is may depend on the plaintext, and whoever
+// can tell one from another decrypts by asking often enough.
 func Material(t, material pkcs11.Template) (pkcs11.Template, error) {
 	s := of(t)
+	invalid := fmt.Errorf("%s: %w: what was wrapped is no such key, or not one of the length and check value in the template", s.name, pkcs11.CKR_WRAPPED_KEY_INVALID)
 	d := &draft{spec: s}
 	for _, a := range t {
 		d.set(a.Type, a.Value)
 	}
 	for _, a := range material {
 		a, err := a.Canonical()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
-		}
 		i := s.find(a.Type)
-		if i >= 0 && d.values[i] != nil {
-			if have := (pkcs11.Attribute{Type: a.Type, Value: d.values[i]}); !have.Equal(a) {
-				return nil, s.fail(a.Type, pkcs11.CKR_TEMPLATE_INCONSISTENT, "the wrapped key has another value")
-			}
-			continue
+		if err != nil || i < 0 || s.rows[i].in[opCreate] == never {
+			return nil, invalid
 		}
-		if i < 0 || s.rows[i].in[opCreate] == never {
-			return nil, s.fail(a.Type, pkcs11.CKR_WRAPPED_KEY_INVALID, "an object of this class and type has no such component")
+		if d.values[i] == nil {
+			d.values[i] = a.Value
+		} else if have := (pkcs11.Attribute{Type: a.Type, Value: d.values[i]}); !have.Equal(a) {
+			return nil, invalid
 		}
-		if err := s.check(&s.rows[i], a); err != nil {
-			return nil, fmt.Errorf("%w: %w", pkcs11.CKR_WRAPPED_KEY_INVALID, err)
+		if s.check(&s.rows[i], a) != nil {
+			return nil, invalid
 		}
-		d.values[i] = a.Value
 	}
 	for i := range s.rows {
-		if r := &s.rows[i]; r.in[opCreate] == must && d.values[i] == nil {
-			return nil, s.fail(r.typ, pkcs11.CKR_WRAPPED_KEY_INVALID, "the wrapped key has none")
+		if s.rows[i].in[opCreate] == must && d.values[i] == nil {
+			return nil, invalid
 		}
 	}
-	if err := d.material(); err != nil {
-		if pkcs11.CodeOf(err) == pkcs11.CKR_TEMPLATE_INCONSISTENT {
-			return nil, err
-		}
-		return nil, fmt.Errorf("%w: %w", pkcs11.CKR_WRAPPED_KEY_INVALID, err)
+	if d.material() != nil {
+		return nil, invalid
 	}
 	return d.template(), nil
 }
