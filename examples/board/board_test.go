@@ -210,10 +210,13 @@ func TestFull(t *testing.T) {
 
 // A software token keeps its objects on the board.
 func TestTokenOnBoard(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "flash")
+	flash := newCutFlash()
 	conformance.Run(t, conformance.Target{
 		Open: func(context.Context) (driver.Token, error) {
-			s, _ := open(t, name)
+			s, err := New(flash)
+			if err != nil {
+				return nil, err
+			}
 			// A PIN that is cheap to check, since the suite logs in often.
 			return soft.New(s, &soft.Options{KDF: soft.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}})
 		},

@@ -24,7 +24,8 @@ func startBroker(cert tls.Certificate, clients *x509.CertPool) (addr string, sto
 		return "", nil, fmt.Errorf("broker: %w", err)
 	}
 	broker := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err := broker.AddHook(&certificateNames{}, nil); err == nil {
+	err = broker.AddHook(&certificateNames{}, nil)
+	if err == nil {
 		err = broker.AddListener(listeners.NewNet("tls", listener))
 	}
 	if err == nil {

@@ -1,7 +1,7 @@
 // Gotest runs go test and says in one line how many tests passed, failed and
 // were skipped. It prints what go test prints without -v: a line for each
-// package, and the output of the tests that failed. Skipped tests are listed
-// with their reason.
+// package, and the output of the tests that failed. Skipped tests are counted by
+// their reason.
 //
 //	go run ./scripts/gotest -race ./...
 //
@@ -14,8 +14,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -72,6 +75,7 @@ func report(w io.Writer, r io.Reader) counts {
 	var c counts
 	output := map[string][]string{} // by package and test, while it runs
 	failed := map[string]bool{}     // packages with a failed test
+	skipped := map[string]map[string]int{}
 	in := bufio.NewScanner(r)
 	in.Buffer(nil, 16<<20)
 	for in.Scan() {
@@ -103,6 +107,9 @@ func report(w io.Writer, r io.Reader) counts {
 						delete(output, other)
 					}
 				}
+				for _, why := range slices.Sorted(maps.Keys(skipped[e.Package])) {
+					fmt.Fprintf(w, "    %d skipped: %s\n", skipped[e.Package][why], why)
+				}
 				if e.Action == "fail" && !failed[e.Package] {
 					c.failed++ // it does not build, or TestMain failed
 				}
@@ -117,7 +124,10 @@ func report(w io.Writer, r io.Reader) counts {
 				fmt.Fprint(w, strings.Join(output[id], ""))
 			case "skip":
 				c.skipped++
-				fmt.Fprintf(w, "%s", reason(output[id]))
+				if skipped[e.Package] == nil {
+					skipped[e.Package] = map[string]int{}
+				}
+				skipped[e.Package][reason(output[id])]++
 			}
 			delete(output, id)
 		}
@@ -132,16 +142,18 @@ func silent(line string) bool {
 		strings.HasPrefix(line, "coverage:")
 }
 
-// reason returns the lines of a skipped test without those that mark its
-// beginning.
+// place is where a test logged a line.
+var place = regexp.MustCompile(`^\s*\S+\.go:\d+: `)
+
+// reason returns what a test said last before it was skipped.
 func reason(lines []string) string {
-	var b strings.Builder
-	for _, line := range lines {
-		if !strings.HasPrefix(line, "=== ") {
-			b.WriteString(line)
+	for _, line := range slices.Backward(lines) {
+		if text := strings.TrimSpace(place.ReplaceAllString(line, "")); text != "" &&
+			!strings.HasPrefix(text, "=== ") && !strings.HasPrefix(text, "--- SKIP") {
+			return text
 		}
 	}
-	return b.String()
+	return "without a reason"
 }
 
 func appendCounts(name string, c counts) error {

@@ -15,7 +15,8 @@ func TestReport(t *testing.T) {
 {"Action":"fail","Package":"p","Test":"TestBad/case"}
 {"Action":"fail","Package":"p","Test":"TestBad"}
 {"Action":"output","Package":"p","Test":"TestTool","Output":"=== RUN   TestTool\n"}
-{"Action":"output","Package":"p","Test":"TestTool","Output":"    no mosquitto\n"}
+{"Action":"output","Package":"p","Test":"TestTool","Output":"    tool_test.go:7: no mosquitto\n"}
+{"Action":"output","Package":"p","Test":"TestTool","Output":"--- SKIP: TestTool (0.00s)\n"}
 {"Action":"skip","Package":"p","Test":"TestTool"}
 {"Action":"output","Package":"p","Test":"TestCrash","Output":"panic: out of luck\n"}
 {"Action":"output","Package":"p","Output":"FAIL\n"}
@@ -32,9 +33,9 @@ func TestReport(t *testing.T) {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}
 	const want = `    got 1, want 2
-    no mosquitto
 FAIL	p	0.1s
 panic: out of luck
+    1 skipped: no mosquitto
 q.go:1: undefined: x
 FAIL	q [build failed]
 `
