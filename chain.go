@@ -1,8 +1,8 @@
 package cryptoki
 
 import (
+	"encoding/binary"
 	"fmt"
-	"math/big"
 
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -63,7 +63,7 @@ func (c chain) piece(m *pkcs11.Mechanism) *pkcs11.Mechanism {
 }
 
 // advance moves the parameter of m past a piece.
-func (c chain) advance(dir *direction, m *pkcs11.Mechanism, in, out []byte) error {
+func (c chain) advance(dir *direction, m *pkcs11.Mechanism, in, out []byte) {
 	switch c {
 	case cbc, cbcPad:
 		ciphertext := out
@@ -72,16 +72,28 @@ func (c chain) advance(dir *direction, m *pkcs11.Mechanism, in, out []byte) erro
 		}
 		copy(m.Params.([]byte), ciphertext[len(ciphertext)-blockSize:])
 	case ctr:
-		p := m.Params.(*pkcs11.CTRParams)
-		counter := new(big.Int).SetBytes(p.Counter[:])
-		limit := new(big.Int).Lsh(big.NewInt(1), uint(p.CounterBits))
-		count := new(big.Int).Mod(counter, limit)
-		next := new(big.Int).Add(count, big.NewInt(int64(len(in)/blockSize)))
-		if next.Cmp(limit) > 0 {
-			return fmt.Errorf("%w: the counter of %d bits is used up", pkcs11.CKR_DATA_LEN_RANGE, p.CounterBits)
+		// When the counter's bits are used up, this overflows into the rest of the
+		// block, but there is no next piece then: see spend.
+		counter := m.Params.(*pkcs11.CTRParams).Counter[:]
+		low := binary.BigEndian.Uint64(counter[8:])
+		next := low + uint64(len(in)/blockSize)
+		binary.BigEndian.PutUint64(counter[8:], next)
+		if next < low {
+			binary.BigEndian.PutUint64(counter, binary.BigEndian.Uint64(counter)+1)
 		}
-		counter.Sub(counter, count).Add(counter, next.Mod(next, limit)).FillBytes(p.Counter[:])
 	}
+}
+
+// spend takes the blocks that n bytes need off those for which a counter lasts.
+func (op *cipherOp) spend(n int) error {
+	if op.chain != ctr {
+		return nil
+	}
+	blocks := (uint64(n) + blockSize - 1) / blockSize
+	if blocks > op.blocks {
+		return fmt.Errorf("%w: the counter of %d bits ends before; a block would be encrypted like another", pkcs11.CKR_DATA_LEN_RANGE, op.mech.Params.(*pkcs11.CTRParams).CounterBits)
+	}
+	op.blocks -= blocks
 	return nil
 }
 

@@ -7,22 +7,24 @@ import (
 	"fmt"
 
 	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/aesmode"
 	"github.com/go-cryptoki/cryptoki/internal/keys"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
 // cipherOp is an encryption or decryption under way; none if key is nil.
 type cipherOp struct {
-	key   *object
-	row   *mechanism
-	mech  *pkcs11.Mechanism
-	pub   crypto.PublicKey // where the core encrypts
-	chain chain            // how data is cut into pieces for the driver
-	data  []byte           // parts that have not been given to the driver yet
-	out   []byte           // the result, once there is one and the buffer was too short
-	ready bool             // out is the result
-	multi bool             // Update was called
-	login bool             // waits for the context-specific login
+	key    *object
+	row    *mechanism
+	mech   *pkcs11.Mechanism
+	pub    crypto.PublicKey // where the core encrypts
+	chain  chain            // how data is cut into pieces for the driver
+	blocks uint64           // for how many the counter lasts, if that is a ctr
+	data   []byte           // parts that have not been given to the driver yet
+	out    []byte           // the result, once there is one and the buffer was too short
+	ready  bool             // out is the result
+	multi  bool             // Update was called
+	login  bool             // waits for the context-specific login
 }
 
 func (op *cipherOp) active() bool { return op.key != nil && !op.key.dead.Load() }
@@ -85,7 +87,9 @@ func (se *session) cipherInit(op string, dir *direction, m *pkcs11.Mechanism, ke
 	if next.mech, err = cipherParameters(row, m); err != nil {
 		return opErr(op, o.String(), err)
 	}
-	next.chain = chainOf(&se.slot.mechs, m.Type)
+	if next.chain = chainOf(&se.slot.mechs, m.Type); next.chain == ctr {
+		next.blocks = aesmode.CounterBlocks(next.mech.Params.(*pkcs11.CTRParams))
+	}
 	able := false
 	if dir == encryption {
 		_, able = o.drv().(driver.Encrypter)
@@ -153,16 +157,20 @@ func cipherParameters(row *mechanism, m *pkcs11.Mechanism) (*pkcs11.Mechanism, e
 		c.IV, c.AAD = bytes.Clone(p.IV), bytes.Clone(p.AAD)
 		own.Params = &c
 	case pkcs11.CKM_AES_KEY_WRAP, pkcs11.CKM_AES_KEY_WRAP_PAD, pkcs11.CKM_AES_KEY_WRAP_KWP:
-		if m.Params == nil {
+		if noParams(m) {
 			return row.base, nil
 		}
+		size := 4
+		if m.Type == pkcs11.CKM_AES_KEY_WRAP {
+			size = 8
+		}
 		iv, ok := m.Params.([]byte)
-		if !ok {
-			return nil, badParams(m, "an initial value or none")
+		if !ok || len(iv) != size {
+			return nil, badParams(m, fmt.Sprintf("an initial value of %d bytes or none", size))
 		}
 		own.Params = bytes.Clone(iv)
 	default:
-		if m.Params == nil {
+		if noParams(m) {
 			return row.base, nil
 		}
 		if uint32(m.Type)&vendorDefined == 0 {
@@ -213,7 +221,11 @@ func (se *session) finish(ctx context.Context, opName string, dir *direction, fi
 	*c = cipherOp{}
 	se.mu.Unlock()
 
-	result, err := se.cipherNow(ctx, dir, &op, data)
+	var result []byte
+	err := op.spend(len(data))
+	if err == nil {
+		result, err = se.cipherNow(ctx, dir, &op, data)
+	}
 	clear(op.data)
 	if err != nil {
 		return 0, opErr(opName, op.key.String(), err)
@@ -247,7 +259,8 @@ func (se *session) cipherNow(ctx context.Context, dir *direction, op *cipherOp, 
 	return out, deviceErr(err)
 }
 
-// cipherUpdate takes a part, and gives out what can be told already.
+// cipherUpdate takes a part, and gives out what can be told already. A nil buffer
+// asks how much that is, also where it is nothing, and the part is not taken.
 func (se *session) cipherUpdate(ctx context.Context, opName string, dir *direction, part, out []byte) (int, error) {
 	if err := se.check(opName); err != nil {
 		return 0, err
@@ -260,7 +273,7 @@ func (se *session) cipherUpdate(ctx context.Context, opName string, dir *directi
 		return 0, opErr(opName, "", errNotActive)
 	}
 	n := c.chain.whole(dir, len(c.data)+len(part))
-	if len(out) < n || out == nil && n > 0 {
+	if len(out) < n || out == nil {
 		se.mu.Unlock()
 		return n, opErr(opName, c.key.String(), short(out, n))
 	}
@@ -272,29 +285,31 @@ func (se *session) cipherUpdate(ctx context.Context, opName string, dir *directi
 			return 0, opErr(opName, key.String(), fmt.Errorf("%w: %v takes its data in one piece, of at most %d bytes here", pkcs11.CKR_DATA_LEN_RANGE, c.mech, maxCollected))
 		}
 		c.multi = true
-		c.data = append(c.data, part...)
+		c.data = gather(c.data, part)
 		return 0, nil
 	}
 	op := *c
 	*c = cipherOp{}
 	se.mu.Unlock()
 
-	all := append(bytes.Clone(op.data), part...)
+	all := append(append(make([]byte, 0, len(op.data)+len(part)), op.data...), part...)
 	defer clear(all)
 	piece := op
 	piece.mech = op.chain.piece(op.mech)
-	result, err := se.cipherNow(ctx, dir, &piece, all[:n])
+	var result []byte
+	err := op.spend(n)
+	if err == nil {
+		result, err = se.cipherNow(ctx, dir, &piece, all[:n])
+	}
 	if err == nil && len(result) != n {
 		err = fmt.Errorf("%w: the token made %d bytes of %d", pkcs11.CKR_DEVICE_ERROR, len(result), n)
 	}
-	if err == nil {
-		err = op.chain.advance(dir, op.mech, all[:n], result)
-	}
+	clear(op.data)
 	if err != nil {
-		clear(op.data)
+		clear(result)
 		return 0, opErr(opName, op.key.String(), err)
 	}
-	clear(op.data)
+	op.chain.advance(dir, op.mech, all[:n], result)
 	op.data, op.multi = append(op.data[:0], all[n:]...), true
 	copy(out, result)
 	clear(result)

@@ -89,7 +89,7 @@ func (se *session) deriveParameters(m *pkcs11.Mechanism, o *object) (*pkcs11.Mec
 		}
 		return &pkcs11.Mechanism{Type: m.Type, Params: c}, nil
 	}
-	if m.Params != nil && uint32(m.Type)&vendorDefined == 0 {
+	if !noParams(m) && uint32(m.Type)&vendorDefined == 0 {
 		return nil, badParams(m, "none that this version knows")
 	}
 	return m, nil

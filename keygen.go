@@ -26,7 +26,7 @@ func (se *session) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, pub
 	if !ok {
 		return 0, 0, opErr(op, "", fmt.Errorf("%w: the token does not generate key pairs", pkcs11.CKR_FUNCTION_NOT_SUPPORTED))
 	}
-	if m.Params != nil && uint32(m.Type)&vendorDefined == 0 {
+	if !noParams(m) && uint32(m.Type)&vendorDefined == 0 {
 		return 0, 0, opErr(op, "", badParams(m, "none"))
 	}
 	fullPub, fullPriv, err := rules.GeneratePair(m, public, private)
@@ -94,7 +94,7 @@ func (se *session) GenerateKey(ctx context.Context, m *pkcs11.Mechanism, templat
 	if !ok {
 		return 0, opErr(op, "", fmt.Errorf("%w: the token does not generate secret keys", pkcs11.CKR_FUNCTION_NOT_SUPPORTED))
 	}
-	if m.Params != nil && uint32(m.Type)&vendorDefined == 0 {
+	if !noParams(m) && uint32(m.Type)&vendorDefined == 0 {
 		return 0, opErr(op, "", badParams(m, "none"))
 	}
 	full, err := rules.Generate(m, template)

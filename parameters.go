@@ -17,7 +17,7 @@ func parameters(row *mechanism, m *pkcs11.Mechanism, o *object) (*pkcs11.Mechani
 		return pssParameters(row, m, o)
 	case pkcs11.CKM_EDDSA:
 		p, ok := m.Params.(*pkcs11.EDDSAParams)
-		if m.Params != nil && !ok {
+		if !ok && !noParams(m) {
 			return nil, badParams(m, "*pkcs11.EDDSAParams or nil")
 		}
 		if p == nil || !p.Prehash && len(p.Context) == 0 {
@@ -35,13 +35,20 @@ func parameters(row *mechanism, m *pkcs11.Mechanism, o *object) (*pkcs11.Mechani
 		c := *p
 		return &pkcs11.Mechanism{Type: m.Type, Params: &c}, nil
 	}
-	if m.Params == nil {
+	if noParams(m) {
 		return row.base, nil
 	}
 	if uint32(m.Type)&vendorDefined != 0 {
 		return m, nil
 	}
 	return nil, badParams(m, "none")
+}
+
+// noParams reports whether the mechanism has no parameter, or no bytes of one,
+// which is the same to callers in C.
+func noParams(m *pkcs11.Mechanism) bool {
+	b, ok := m.Params.([]byte)
+	return m.Params == nil || ok && len(b) == 0 && uint32(m.Type)&vendorDefined == 0
 }
 
 // vendorDefined is CKM_VENDOR_DEFINED, the bit of mechanisms that the standard

@@ -67,8 +67,19 @@ func (in *inputs) update(part []byte) error {
 	if len(in.data)+len(part) > maxCollected {
 		return fmt.Errorf("%w: %v takes its data in one piece, of at most %d bytes here", pkcs11.CKR_DATA_LEN_RANGE, in.row.typ, maxCollected)
 	}
-	in.data = append(in.data, part...)
+	in.data = gather(in.data, part)
 	return nil
+}
+
+// gather appends a part to what has been collected, and leaves no copy behind
+// when that moves.
+func gather(data, part []byte) []byte {
+	if n := len(data) + len(part); n > cap(data) {
+		grown := append(make([]byte, 0, max(n, 2*cap(data))), data...)
+		clear(data)
+		data = grown
+	}
+	return append(data, part...)
 }
 
 // input returns what the base mechanism is given for data: itself, its digest or

@@ -143,6 +143,7 @@ func (se *session) finishVerify(ctx context.Context, opName string, data, signat
 
 	err := se.verifyNow(ctx, &op, data, signature)
 
+	clear(op.data)
 	if op.hash != nil {
 		se.mu.Lock()
 		se.keepHash(op.hash)
