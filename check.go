@@ -2,6 +2,7 @@ package cryptoki
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -14,7 +15,7 @@ import (
 //  4. the operation is active, or is not: CKR_OPERATION_ACTIVE, CKR_OPERATION_NOT_INITIALIZED
 //  5. the mechanism: CKR_MECHANISM_INVALID
 //  6. the handle: CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID, CKR_USER_NOT_LOGGED_IN
-//  7. the class and type of the key: CKR_KEY_TYPE_INCONSISTENT
+//  7. the class, type and size of the key: CKR_KEY_TYPE_INCONSISTENT, CKR_KEY_SIZE_RANGE
 //  8. what the key may do: CKR_KEY_FUNCTION_NOT_PERMITTED
 //  9. the mechanism's parameter: CKR_MECHANISM_PARAM_INVALID
 //  10. the template: CKR_TEMPLATE_INCONSISTENT and its kin
@@ -73,6 +74,13 @@ func (se *session) keyFor(n *need, m *pkcs11.Mechanism, h pkcs11.ObjectHandle) (
 		return nil, nil, fmt.Errorf("%v: %w: a %v key of class %v is not for %v with %v", o, pkcs11.CKR_KEY_TYPE_INCONSISTENT, o.keyType, o.class, n.attr, m.Type)
 	}
 	st := o.state.Load()
+	// The sizes of other keys follow from their types, and with public keys the
+	// core itself works.
+	if o.keyType == pkcs11.CKK_RSA && o.class == pkcs11.CKO_PRIVATE_KEY {
+		if n := modulusBits(st.attrs); n < row.info.MinKeySize || n > row.info.MaxKeySize && row.info.MaxKeySize != 0 {
+			return nil, nil, fmt.Errorf("%v: %w: it has %d bits, the token does %v with %d to %d", o, pkcs11.CKR_KEY_SIZE_RANGE, n, m.Type, row.info.MinKeySize, row.info.MaxKeySize)
+		}
+	}
 	if st.use&n.use == 0 {
 		return nil, nil, fmt.Errorf("%v: %w: its %v is false", o, pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED, n.attr)
 	}
@@ -82,6 +90,18 @@ func (se *session) keyFor(n *need, m *pkcs11.Mechanism, h pkcs11.ObjectHandle) (
 		}
 	}
 	return row, o, nil
+}
+
+// modulusBits returns the size of an RSA key.
+func modulusBits(attrs pkcs11.Template) uint64 {
+	n := attrs.Bytes(pkcs11.CKA_MODULUS)
+	for len(n) > 0 && n[0] == 0 {
+		n = n[1:]
+	}
+	if len(n) == 0 {
+		return 0
+	}
+	return uint64(8*(len(n)-1) + bits.Len8(n[0]))
 }
 
 // allowed checks CKA_ALLOWED_MECHANISMS.
