@@ -67,17 +67,13 @@ func (k keyObject) derive(ctx context.Context, m *pkcs11.Mechanism, own *ecdh.Pr
 	defer clear(z)
 	n := len(z)
 	if hash != 0 {
-		n = hash.Size()
+		n = maxSecret
 	}
-	if template.Has(pkcs11.CKA_VALUE_LEN) {
-		want := template.Uint(pkcs11.CKA_VALUE_LEN)
-		if want < 1 || want > maxSecret || hash == 0 && want > uint64(len(z)) {
-			return nil, fmt.Errorf("soft: %v: %w: a key of %d bytes; the secret has %d", m.Type, pkcs11.CKR_KEY_SIZE_RANGE, want, len(z))
-		}
-		n = int(want)
+	if n, err = derivedLen(m, template, n, hash != 0); err != nil {
+		return nil, err
 	}
 	// Truncation takes bytes off the front.
-	value := z[len(z)-min(n, len(z)):]
+	value := z[max(len(z)-n, 0):]
 	if hash != 0 {
 		value = x963(hash, z, p.SharedData, n)
 		defer clear(value)

@@ -12,6 +12,7 @@ import (
 	"crypto/sha1"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/internal/keys"
@@ -148,9 +149,7 @@ func generateRSA(ctx context.Context, m *pkcs11.Mechanism, public pkcs11.Templat
 // GenerateKey generates an AES, HMAC or generic secret key of CKA_VALUE_LEN
 // bytes.
 func (t *Token) GenerateKey(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.Template, replaces []driver.Object) (driver.Object, error) {
-	switch m.Type {
-	case pkcs11.CKM_AES_KEY_GEN, pkcs11.CKM_GENERIC_SECRET_KEY_GEN:
-	default:
+	if !slices.ContainsFunc(mechanisms, func(row driver.Mechanism) bool { return row.Type == m.Type && row.Flags&pkcs11.CKF_GENERATE != 0 }) {
 		return nil, fmt.Errorf("soft: %v: %w: it generates no key", m.Type, pkcs11.CKR_MECHANISM_INVALID)
 	}
 	n := template.Uint(pkcs11.CKA_VALUE_LEN)

@@ -12,8 +12,8 @@ import (
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
-// A secretKey makes and verifies MACs: CKM_…_HMAC and CKM_AES_CMAC, and their
-// general variants.
+// A secretKey makes and verifies MACs: CKM_…_HMAC and, as an aesKey,
+// CKM_AES_CMAC, and their general variants.
 type secretKey struct{ keyObject }
 
 var (

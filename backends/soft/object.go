@@ -64,6 +64,12 @@ func (o *object) kind() driver.Object {
 			return rsaKey{keyObject{o}}
 		}
 	case pkcs11.CKO_SECRET_KEY:
+		switch o.keyType {
+		case pkcs11.CKK_AES:
+			return aesKey{secretKey{keyObject{o}}}
+		case pkcs11.CKK_GENERIC_SECRET, pkcs11.CKK_HKDF:
+			return baseKey{secretKey{keyObject{o}}}
+		}
 		return secretKey{keyObject{o}}
 	}
 	return o
