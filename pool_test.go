@@ -1,0 +1,245 @@
+package cryptoki_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/backends/soft"
+	"github.com/go-cryptoki/cryptoki/pal"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+var digest = sha256.Sum256([]byte("message"))
+
+// limited returns a module whose token has that many sessions, and says so only
+// if told.
+func limited(t testing.TB, sessions int, told bool) *changed {
+	t.Helper()
+	soft, err := soft.New(&pal.Mem{}, &soft.Options{KDF: soft.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := cryptoki.NewModule(&cryptoki.ModuleOptions{MaxSessions: sessions}, soft)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	c := &changed{Module: m}
+	if !told {
+		c.info = func(info *pkcs11.TokenInfo) {
+			info.MaxSessionCount, info.MaxRwSessionCount = pkcs11.Unavailable, pkcs11.Unavailable
+		}
+	}
+	return c
+}
+
+func setUp(t testing.TB, m cryptoki.Module, opts *cryptoki.Options) *cryptoki.Token {
+	t.Helper()
+	token := tokenOf(t, m, opts)
+	if err := token.Initialize(t.Context(), cryptoki.Setup{Label: "gateway", SOPIN: soPIN, UserPIN: userPIN}); err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// Many goroutines share the few sessions that a token has, one even, whether it
+// says how many or not; everybody gets a turn, and the PIN is asked for as
+// seldom as that allows.
+func TestPoolKeepsToTheTokensLimit(t *testing.T) {
+	for _, limit := range []int{1, 2, 3, 0} {
+		for _, told := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%d sessions, told %v", limit, told), func(t *testing.T) {
+				m := limited(t, limit, told)
+				var asked atomic.Int32
+				token := setUp(t, m, &cryptoki.Options{PIN: func(context.Context, pkcs11.UserType, pkcs11.TokenInfo) ([]byte, error) {
+					asked.Add(1)
+					return bytes.Clone(userPIN), nil
+				}})
+				s := generate(t, token, "k", cryptoki.P256)
+				before := asked.Load()
+				var wg sync.WaitGroup
+				for i := range 12 {
+					wg.Go(func() {
+						for range 20 {
+							if _, err := s.Sign(nil, digest[:], crypto.SHA256); err != nil {
+								t.Error(err)
+								return
+							}
+							if i%4 == 0 {
+								if _, err := token.Random().Read(make([]byte, 8)); err != nil {
+									t.Error(err)
+									return
+								}
+							}
+						}
+					})
+				}
+				wg.Wait()
+				if n := asked.Load() - before; n != 0 {
+					t.Errorf("the PIN was asked for %d times while nobody logged out", n)
+				}
+				// Writers and readers in turn: a reader's session makes room.
+				for i := range 3 {
+					label := fmt.Sprint("key ", i)
+					if _, err := token.GenerateKey(t.Context(), cryptoki.KeySpec{Label: label, Algorithm: cryptoki.P256}); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := token.Signer(t.Context(), label); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestPoolWaitHonoursTheContext(t *testing.T) {
+	m := limited(t, 1, true)
+	token := setUp(t, m, &cryptoki.Options{PIN: pinOf(userPIN)})
+	s, err := token.Session(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := token.Objects(ctx, nil)
+		done <- err
+	}()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) || !errors.Is(err, pkcs11.CKR_FUNCTION_CANCELED) {
+		t.Errorf("error %v; want one that says canceled", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := token.Objects(t.Context(), nil); err != nil {
+		t.Errorf("after the session came back: %v", err)
+	}
+}
+
+// Who came first is served first.
+func TestPoolIsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := setUp(t, limited(t, 1, true), &cryptoki.Options{PIN: pinOf(userPIN)})
+		s, err := token.Session(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var order []int
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i := range 5 {
+			wg.Go(func() {
+				if _, err := token.Objects(t.Context(), nil); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				order = append(order, i)
+				mu.Unlock()
+			})
+			synctest.Wait()
+		}
+		s.Close()
+		wg.Wait()
+		if fmt.Sprint(order) != "[0 1 2 3 4]" {
+			t.Errorf("served in the order %v", order)
+		}
+	})
+}
+
+// Others have all the sessions, and none will come back: that is an error, at
+// once.
+func TestNoSessionLeft(t *testing.T) {
+	m := limited(t, 1, false)
+	token := setUp(t, m, &cryptoki.Options{PIN: pinOf(userPIN)})
+	other, err := m.OpenSession(t.Context(), 1, pkcs11.CKF_SERIAL_SESSION)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := token.Objects(t.Context(), nil); !errors.Is(err, pkcs11.CKR_SESSION_COUNT) || !strings.Contains(err.Error(), "close some") {
+		t.Errorf("error %v", err)
+	}
+	other.Close()
+	if _, err := token.Objects(t.Context(), nil); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// Giving sessions back, borrowed ones too, never logs the token out (crypto11
+// #9): the PIN is asked for once.
+func TestClosingSessionsDoesNotLogOut(t *testing.T) {
+	m := &changed{Module: newModule(t, &pal.Mem{}, false)}
+	asked := 0
+	token := setUp(t, m, &cryptoki.Options{PIN: func(context.Context, pkcs11.UserType, pkcs11.TokenInfo) ([]byte, error) {
+		asked++
+		return bytes.Clone(userPIN), nil
+	}})
+	for _, flags := range []pkcs11.SessionFlags{0, pkcs11.CKF_RW_SESSION, 0, pkcs11.CKF_SERIAL_SESSION} {
+		s, err := token.Session(t.Context(), flags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := s.Info(t.Context())
+		want := pkcs11.CKS_RO_USER_FUNCTIONS
+		if flags&pkcs11.CKF_RW_SESSION != 0 {
+			want = pkcs11.CKS_RW_USER_FUNCTIONS
+		}
+		if err != nil || info.State != want {
+			t.Errorf("session with flags %x: state %v, error %v; want %v", flags, info.State, err, want)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); !errors.Is(err, pkcs11.CKR_SESSION_HANDLE_INVALID) {
+			t.Errorf("closed twice: error %v", err)
+		}
+	}
+	// A burst of sessions, more than are kept.
+	k := generate(t, token, "k", cryptoki.P256)
+	var wg sync.WaitGroup
+	for range 40 {
+		wg.Go(func() {
+			if _, err := k.Sign(nil, digest[:], crypto.SHA256); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if asked != 1 {
+		t.Errorf("the PIN was asked for %d times", asked)
+	}
+	token.Close()
+	if o, c := m.opened.Load(), m.closed.Load()-4; o != c { // each of four was closed twice
+		t.Errorf("%d sessions opened, %d closed", o, c)
+	}
+	if _, err := k.Sign(nil, digest[:], crypto.SHA256); !errors.Is(err, pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED) {
+		t.Errorf("after Close: error %v", err)
+	}
+}
+
+// A session pool does not grow with time.
+func TestPoolReusesSessions(t *testing.T) {
+	m := &changed{Module: newModule(t, &pal.Mem{}, false)}
+	token := setUp(t, m, &cryptoki.Options{PIN: pinOf(userPIN)})
+	k := generate(t, token, "k", cryptoki.P256)
+	before := m.opened.Load()
+	for range 50 {
+		if _, err := k.Sign(nil, digest[:], crypto.SHA256); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := m.opened.Load() - before; n > 1 {
+		t.Errorf("50 signatures one after the other opened %d sessions", n)
+	}
+}
