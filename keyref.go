@@ -129,11 +129,14 @@ func (k *keyRef) locate(ctx context.Context, c *conn) (pkcs11.ObjectHandle, erro
 			return o.Handle, nil
 		}
 	}
+	if err := k.t.stillIn(ctx, c); err != nil {
+		return 0, err
+	}
 	return 0, &subjectError{k.String(), fmt.Errorf("it is gone from the token: %w", errNotFound), k.t.notFoundCure(ctx, c, pkcs11.CKO_PRIVATE_KEY)}
 }
 
-// use runs an operation with the key: init starts it, run ends it. It is done
-// again if the token had lost its login, its sessions or the handle.
+// sign signs data with the key; once more if the token had lost its login, its
+// sessions or the handle.
 func (k *keyRef) sign(ctx context.Context, m *pkcs11.Mechanism, data, sig []byte) (int, error) {
 	for try := 0; ; try++ {
 		c, err := k.t.conn(ctx, false, true)
@@ -151,10 +154,13 @@ func (k *keyRef) sign(ctx context.Context, m *pkcs11.Mechanism, data, sig []byte
 		if err == nil {
 			n, err = c.Sign(ctx, data, sig)
 		}
-		if !k.t.done(ctx, c, err) || try > 0 {
+		again := k.t.done(ctx, c, err)
+		if again {
+			k.handle.Store(0)
+		}
+		if !again || try > 0 {
 			return n, err
 		}
-		k.handle.Store(0)
 	}
 }
 
@@ -175,10 +181,13 @@ func (k *keyRef) decrypt(ctx context.Context, m *pkcs11.Mechanism, data, plain [
 		if err == nil {
 			n, err = c.Decrypt(ctx, data, plain)
 		}
-		if !k.t.done(ctx, c, err) || try > 0 {
+		again := k.t.done(ctx, c, err)
+		if again {
+			k.handle.Store(0)
+		}
+		if !again || try > 0 {
 			return n, err
 		}
-		k.handle.Store(0)
 	}
 }
 

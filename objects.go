@@ -72,8 +72,10 @@ func (t *Token) Objects(ctx context.Context, filter pkcs11.Template) ([]Object, 
 	var objects []Object
 	err := t.do(ctx, false, func(c *conn) error {
 		var err error
-		objects, err = look(ctx, c, filter, shownAttributes)
-		return err
+		if objects, err = look(ctx, c, filter, shownAttributes); err != nil {
+			return err
+		}
+		return t.stillIn(ctx, c)
 	})
 	if err != nil {
 		return nil, fail("objects", err, "")
@@ -175,6 +177,9 @@ func (t *Token) one(ctx context.Context, c *conn, class pkcs11.ObjectClass, name
 	case len(found) > 1:
 		return Object{}, fail(subject, fmt.Errorf("%w: there are %d of that name: %s", pkcs11.CKR_ARGUMENTS_BAD, len(found), uriList(found)),
 			"name one by its URI, or destroy the others")
+	}
+	if err := t.stillIn(ctx, c); err != nil {
+		return Object{}, err
 	}
 	return Object{}, fail(subject, errNotFound, t.notFoundCure(ctx, c, class))
 }

@@ -65,6 +65,7 @@ type Token struct {
 	// can be used: logged in, no login required, or no PIN to be had. era counts
 	// the times that it was found otherwise.
 	settled atomic.Bool
+	inside  atomic.Bool // settled by being logged in
 	era     atomic.Uint64
 	turn    chan struct{} // one login at a time
 	refused struct {
@@ -235,8 +236,9 @@ func (t *Token) done(ctx context.Context, c *conn, err error) bool {
 	switch code {
 	case pkcs11.CKR_SESSION_HANDLE_INVALID, pkcs11.CKR_SESSION_CLOSED,
 		pkcs11.CKR_DEVICE_REMOVED, pkcs11.CKR_TOKEN_NOT_PRESENT:
+		first := c.era == t.era.Load()
 		t.pool.drop(c)
-		if c.era == t.era.Load() {
+		if first {
 			t.pool.flush()
 			t.unsettle()
 			t.log(ctx, "sessions lost, opening new ones", err)
@@ -261,12 +263,8 @@ func (t *Token) done(ctx context.Context, c *conn, err error) bool {
 		return true
 	case pkcs11.CKR_OBJECT_HANDLE_INVALID, pkcs11.CKR_KEY_HANDLE_INVALID:
 		// A logout takes the handles of private objects with it.
-		if info, err := c.Info(ctx); err == nil && c.era == t.era.Load() {
-			switch info.State {
-			case pkcs11.CKS_RO_USER_FUNCTIONS, pkcs11.CKS_RW_USER_FUNCTIONS:
-			default:
-				t.unsettle()
-			}
+		if t.stillIn(ctx, c) != nil && c.era == t.era.Load() {
+			t.unsettle()
 		}
 		return true
 	case pkcs11.CKR_OPERATION_ACTIVE:
@@ -301,6 +299,23 @@ func (t *Token) unsettle() {
 	t.era.Add(1)
 }
 
+// stillIn finds out whether the token was logged out behind our back: private
+// objects have then vanished without an error. The error is one after which do
+// logs in again.
+func (t *Token) stillIn(ctx context.Context, c *conn) error {
+	if !t.inside.Load() {
+		return nil
+	}
+	info, err := c.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.State == pkcs11.CKS_RO_PUBLIC_SESSION || info.State == pkcs11.CKS_RW_PUBLIC_SESSION {
+		return pkcs11.CKR_USER_NOT_LOGGED_IN
+	}
+	return nil
+}
+
 // login logs the token in through the session, if it wants that and there is a
 // PIN. One goroutine does it, the others wait.
 func (t *Token) login(ctx context.Context, c *conn) error {
@@ -318,6 +333,7 @@ func (t *Token) login(ctx context.Context, c *conn) error {
 		return err
 	}
 	settle := func() error { t.settled.Store(true); return nil }
+	t.inside.Store(false)
 	if info.Flags&pkcs11.CKF_LOGIN_REQUIRED == 0 || info.Flags&pkcs11.CKF_USER_PIN_INITIALIZED == 0 {
 		return settle()
 	}
@@ -342,6 +358,7 @@ func (t *Token) login(ctx context.Context, c *conn) error {
 			t.log(ctx, "logged in again", nil)
 		}
 		t.refused.pin = nil
+		t.inside.Store(true)
 		return settle()
 	case errors.Is(err, pkcs11.CKR_PIN_INCORRECT):
 		t.refuse(ctx, pin, err)
