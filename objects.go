@@ -42,11 +42,11 @@ func (o Object) String() string {
 // a private key where the token shows it, of a certificate.
 func (o Object) PublicKey() (crypto.PublicKey, error) {
 	if o.Class == pkcs11.CKO_CERTIFICATE {
-		_, info, err := certificateParts(o.Attributes.Bytes(pkcs11.CKA_VALUE))
-		if err != nil {
-			return nil, fail(o.String(), err, "")
+		cert, _, ok := keys.ParseCertificate(o.Attributes.Bytes(pkcs11.CKA_VALUE))
+		if !ok {
+			return nil, fail(o.String(), errNoCertificate, "")
 		}
-		pub, err := keys.PublicKey(pkcs11.Template{pkcs11.Attr(pkcs11.CKA_PUBLIC_KEY_INFO, info)})
+		pub, err := keys.PublicKey(pkcs11.Template{pkcs11.Attr(pkcs11.CKA_PUBLIC_KEY_INFO, cert.Info)})
 		return pub, fail(o.String(), err, "")
 	}
 	pub, err := keys.PublicKey(o.Attributes)

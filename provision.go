@@ -362,6 +362,8 @@ func ForKey(key string) CertificateOption {
 	return func(o *certificateOptions) { o.key = key }
 }
 
+var errNoCertificate = fmt.Errorf("%w: not an X.509 certificate in DER", pkcs11.CKR_ATTRIBUTE_VALUE_INVALID)
+
 // ImportCertificate stores a certificate, for everybody to see. It gets the
 // CKA_ID of the private or public key on the token that it belongs to, if there
 // is one. Under one of the labels that name a place it takes the place of an
@@ -372,16 +374,16 @@ func (t *Token) ImportCertificate(ctx context.Context, label string, cert *x509.
 	for _, f := range opts {
 		f(&o)
 	}
-	serial, _, err := certificateParts(cert.Raw)
-	if err != nil {
-		return fail(fmt.Sprintf("certificate %q", label), err, "")
+	parts, _, ok := keys.ParseCertificate(cert.Raw)
+	if !ok {
+		return fail(fmt.Sprintf("certificate %q", label), errNoCertificate, "")
 	}
 	return t.create(ctx, pkcs11.CKO_CERTIFICATE, label, cert.PublicKey, o.key, pkcs11.Template{
 		pkcs11.Attr(pkcs11.CKA_CERTIFICATE_TYPE, uint64(pkcs11.CKC_X_509)),
 		pkcs11.Attr(pkcs11.CKA_PRIVATE, false),
 		pkcs11.Attr(pkcs11.CKA_SUBJECT, cert.RawSubject),
 		pkcs11.Attr(pkcs11.CKA_ISSUER, cert.RawIssuer),
-		pkcs11.Attr(pkcs11.CKA_SERIAL_NUMBER, serial),
+		pkcs11.Attr(pkcs11.CKA_SERIAL_NUMBER, parts.Serial),
 		pkcs11.Attr(pkcs11.CKA_VALUE, cert.Raw),
 	})
 }

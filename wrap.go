@@ -5,7 +5,6 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/rsa"
-	"crypto/x509"
 	"errors"
 	"fmt"
 
@@ -121,7 +120,7 @@ func (se *session) wrappable(ctx context.Context, o *object) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	der, err := keys.MarshalPKCS8(key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", pkcs11.CKR_KEY_NOT_WRAPPABLE, err)
 	}
@@ -199,12 +198,7 @@ func unwrapped(full pkcs11.Template, plain []byte) (pkcs11.Template, error) {
 	if pkcs11.ObjectClass(full.Uint(pkcs11.CKA_CLASS)) == pkcs11.CKO_SECRET_KEY {
 		return pkcs11.Template{{Type: pkcs11.CKA_VALUE, Value: append([]byte(nil), plain...)}}, nil
 	}
-	key, err := x509.ParsePKCS8PrivateKey(plain)
-	if err != nil {
-		// The parser's error may quote what it read.
-		return nil, fmt.Errorf("%w: it is no PKCS #8 private key", pkcs11.CKR_WRAPPED_KEY_INVALID)
-	}
-	material, err := keys.PrivateAttributes(key)
+	material, err := keys.ParsePKCS8(plain)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", pkcs11.CKR_WRAPPED_KEY_INVALID, err)
 	}

@@ -13,11 +13,8 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
-	"encoding/asn1"
 	"fmt"
 	"math/big"
 
@@ -65,7 +62,7 @@ func PublicKey(t pkcs11.Template) (crypto.PublicKey, error) {
 	}
 	if pub != nil {
 		// The usual case is the very bytes that PublicAttributes makes.
-		if der, err := x509.MarshalPKIXPublicKey(pub); err == nil && bytes.Equal(der, info) {
+		if der, err := MarshalInfo(pub); err == nil && bytes.Equal(der, info) {
 			return pub, nil
 		}
 	}
@@ -142,9 +139,9 @@ func PublicAttributes(pub crypto.PublicKey) (pkcs11.Template, error) {
 	default:
 		return nil, fmt.Errorf("public key of type %T: %w", pub, pkcs11.CKR_KEY_TYPE_INCONSISTENT)
 	}
-	info, err := x509.MarshalPKIXPublicKey(pub)
+	info, err := MarshalInfo(pub)
 	if err != nil {
-		return nil, fmt.Errorf("%v: %w: %w", pkcs11.CKA_PUBLIC_KEY_INFO, pkcs11.CKR_ATTRIBUTE_VALUE_INVALID, err)
+		return nil, err
 	}
 	return append(t, pkcs11.Attr(pkcs11.CKA_PUBLIC_KEY_INFO, info)), nil
 }
@@ -182,18 +179,25 @@ func Equal(a, b crypto.PublicKey) bool {
 // key identifier of RFC 7093, method 1. It returns nil for a key that is not
 // supported.
 func DefaultID(pub crypto.PublicKey) []byte {
-	der, err := x509.MarshalPKIXPublicKey(pub)
+	_, bits, err := infoParts(pub)
 	if err != nil {
 		return nil
 	}
-	var info struct {
-		Algorithm asn1.RawValue
-		PublicKey asn1.BitString
-	}
-	if _, err := asn1.Unmarshal(der, &info); err != nil {
+	return idOf(bits)
+}
+
+// InfoID returns the DefaultID of the key in a DER SubjectPublicKeyInfo, also of
+// one that is not supported; nil if it is none.
+func InfoID(der []byte) []byte {
+	_, bits, ok := splitInfo(der)
+	if !ok {
 		return nil
 	}
-	sum := sha256.Sum256(info.PublicKey.Bytes)
+	return idOf(bits)
+}
+
+func idOf(bits []byte) []byte {
+	sum := sha256.Sum256(bits)
 	return sum[:20:20]
 }
 
@@ -214,28 +218,6 @@ func KeyBits(pub crypto.PublicKey) int {
 		}
 	}
 	return 0
-}
-
-func parseInfo(der []byte) (crypto.PublicKey, error) {
-	pub, err := x509.ParsePKIXPublicKey(der)
-	if err != nil {
-		return nil, fmt.Errorf("%v: %w: %w", pkcs11.CKA_PUBLIC_KEY_INFO, pkcs11.CKR_ATTRIBUTE_VALUE_INVALID, err)
-	}
-	switch pub := pub.(type) {
-	case *rsa.PublicKey:
-		if err := checkRSA(pub); err != nil {
-			return nil, err
-		}
-		return pub, nil
-	case *ecdsa.PublicKey:
-		if pub.Curve == elliptic.P224() {
-			return nil, fmt.Errorf("%v: P-224: %w", pkcs11.CKA_PUBLIC_KEY_INFO, pkcs11.CKR_CURVE_NOT_SUPPORTED)
-		}
-		return pub, nil
-	case ed25519.PublicKey, *ecdh.PublicKey:
-		return pub, nil
-	}
-	return nil, invalid(pkcs11.CKA_PUBLIC_KEY_INFO, "a %T is not supported", pub)
 }
 
 // octets returns the bytes of an attribute, also of one that has the string
