@@ -25,7 +25,9 @@ type Case struct {
 func (c Case) Needs() []string {
 	var s []string
 	for _, n := range c.needs {
-		s = append(s, n.what)
+		if !slices.Contains(s, n.what) {
+			s = append(s, n.what)
+		}
 	}
 	return s
 }
@@ -35,7 +37,7 @@ func Cases() []Case { return slices.Concat(families...) }
 
 // families are the cases by family. A family's cases are next to each other.
 var families = [][]Case{
-	fitCases(), mbtCases(), moduleCases(), tokenCases(), sessionCases(), loginCases(), objectCases(), attributeCases(), findCases(), digestCases(), signCases(), verifyCases(), randomCases(), secretCases(), storyCases(),
+	fitCases(), mbtCases(), moduleCases(), tokenCases(), sessionCases(), loginCases(), objectCases(), attributeCases(), findCases(), digestCases(), signCases(), verifyCases(), randomCases(), secretCases(), cryptCases(), manageCases(), storyCases(),
 }
 
 // missing returns why the case cannot run on the token, "" if it can.

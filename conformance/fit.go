@@ -55,7 +55,7 @@ func fitCases() []Case {
 		{ID: "FIT-13", Name: "an RSA certificate is read whole and the private exponent never", Clause: "v2.40 §5.7, C_GetAttributeValue",
 			Ancestors: rsaTest("GetAttributeValue"), needs: needs(rsaObjects, wantsProvision), run: provisioned(rsaMethods, fitRSAGet)},
 		{ID: "FIT-14", Name: "an RSA signature is the one expected, and its length can be asked for", Clause: "v2.40 §5.11, C_Sign; mechanisms §2.1.6",
-			Ancestors: rsaTest("Sign"), needs: needs(rsaSign, wantsProvision), run: provisioned(rsaMethods, fitRSASign)},
+			Ancestors: rsaTest("Sign"), needs: needs(rsaObjects, wantsProvision, row(pkcs11.CKM_RSA_PKCS, pkcs11.CKF_SIGN, 2048)), run: provisioned(rsaMethods, fitRSASign)},
 		{ID: "FIT-15", Name: "threads find RSA objects at the same time", Clause: "v2.40 §5.7, C_FindObjects",
 			Ancestors: rsaTest("FindObjectMultiThread"), needs: needs(rsaObjects, wantsProvision), run: provisioned(rsaMethods, fitFindThreads)},
 		{ID: "FIT-16", Name: "threads read RSA objects at the same time", Clause: "v2.40 §5.7, C_GetAttributeValue",
@@ -76,15 +76,15 @@ func fitCases() []Case {
 		{ID: "FIT-22", Name: "the attributes of EC objects are read, in the lengths expected", Clause: "v2.40 §5.7, C_GetAttributeValue",
 			Ancestors: ecTest("GetAttributeValue"), needs: needs(ecObjects), run: provisioned(ecMethods, fitECGet)},
 		{ID: "FIT-23", Name: "an ECDSA signature verifies outside, and attributes are read beside an open one", Clause: "v2.40 §5.11, C_Sign; mechanisms §2.3.1",
-			Ancestors: ecTest("Sign"), needs: needs(ecObjects, ecSign), run: provisioned(ecMethods, fitECSign)},
+			Ancestors: ecTest("Sign"), needs: needs(ecObjects, ecSignRow), run: provisioned(ecMethods, fitECSign)},
 		{ID: "FIT-24", Name: "ECDSA signatures of the token and of others verify", Clause: "v2.40 §5.12, C_Verify",
-			Ancestors: ecTest("Verify"), needs: needs(ecObjects, ecSign, ecVerifyRow), run: provisioned(ecMethods, fitECVerify)},
+			Ancestors: ecTest("Verify"), needs: needs(ecObjects, ecSignRow, ecVerifyRow), run: provisioned(ecMethods, fitECVerify)},
 		{ID: "FIT-25", Name: "threads find EC objects at the same time", Clause: "v2.40 §5.7, C_FindObjects",
 			Ancestors: ecTest("FindObjectMultiThread"), needs: needs(ecObjects), run: provisioned(ecMethods, fitFindThreads)},
 		{ID: "FIT-26", Name: "threads read EC objects at the same time, through one session too", Clause: "v2.40 §5.7, C_GetAttributeValue",
 			Ancestors: ecTest("GetAttributeValueMultiThread"), needs: needs(ecObjects), run: provisioned(ecMethods, fitECGetThreads)},
 		{ID: "FIT-27", Name: "threads sign and verify at the same time with one key", Clause: "v2.40 §5.11, §5.12",
-			Ancestors: ecTest("SignVerifyMultiThread"), needs: needs(ecObjects, ecSign, ecVerifyRow), run: provisioned(ecMethods, fitSignVerifyThreads)},
+			Ancestors: ecTest("SignVerifyMultiThread"), needs: needs(ecObjects, ecSignRow, ecVerifyRow), run: provisioned(ecMethods, fitSignVerifyThreads)},
 		{ID: "FIT-28", Name: "the EC credentials are destroyed and found no more", Clause: "v2.40 §5.7, C_DestroyObject",
 			Ancestors: ecTest("DestroyObject"), needs: needs(ecObjects, wantsFresh, wantsDestroy), run: fitDestroy(provisionEC)},
 	}
@@ -103,6 +103,7 @@ func ecTest(name string) []string { return []string{"FIT PKCS11_EC_" + name, "AF
 
 var (
 	sha256Row   = row(pkcs11.CKM_SHA256, pkcs11.CKF_DIGEST, 0)
+	ecSignRow   = row(pkcs11.CKM_ECDSA, pkcs11.CKF_SIGN, 256)
 	ecVerifyRow = row(pkcs11.CKM_ECDSA, pkcs11.CKF_VERIFY, 256)
 	// wantsProvision is for tests that run once for each way of provisioning.
 	wantsProvision = need{"profile Import or Preprovisioned", "the profile has neither Import nor Preprovisioned",

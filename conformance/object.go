@@ -75,11 +75,11 @@ func objectCases() []Case {
 		Case{ID: "OBJ-08", Name: "key generation names the fault of a template, and leaves nothing", Clause: "v2.40 §5.13, C_GenerateKeyPair; §4.1.1",
 			Ancestors: []string{"R-05", "R-11", "gap 16", "client 23", "client 24"}, needs: needs(ecGen), run: faultyGeneration},
 		Case{ID: "OBJ-09", Name: "a key takes the place of one of another type under a well-known label", Clause: "package cryptoki, labels", serial: true,
-			Ancestors: []string{"R-04", "gap 6"}, needs: needs(wantsPlaces, wantsFresh, wantsImport, wantsRSA, wantsEC), run: otherTypeInPlace},
+			Ancestors: []string{"R-04", "gap 6"}, needs: needs(wantsFresh, wantsImport, wantsRSA, wantsEC, wantsPlaces), run: otherTypeInPlace},
 		Case{ID: "OBJ-10", Name: "a key that takes the place of another has nothing of it left", Clause: "package cryptoki, labels", serial: true,
-			Ancestors: []string{"R-10", "gap 7"}, needs: needs(wantsPlaces, wantsFresh, wantsImport, ecSign), run: nothingLeftInPlace},
+			Ancestors: []string{"R-10", "gap 7"}, needs: needs(wantsFresh, wantsImport, ecSign, wantsPlaces), run: nothingLeftInPlace},
 		Case{ID: "OBJ-11", Name: "there is one object in a place, and as many as one likes under other labels", Clause: "package cryptoki, labels; v2.40 §4.4", serial: true,
-			Ancestors: []string{"FIT PKCS11_EC_CreateObject"}, needs: needs(wantsPlaces, wantsFresh, wantsCreate), run: func(t *T) {
+			Ancestors: []string{"FIT PKCS11_EC_CreateObject"}, needs: needs(wantsFresh, wantsCreate, wantsPlaces), run: func(t *T) {
 				s := t.session()
 				t.destroyCredentials(s)
 				for range 3 {
@@ -90,7 +90,7 @@ func objectCases() []Case {
 				t.equal("certificates under another label", len(t.all(s, attr(pkcs11.CKA_LABEL, t.label("cert")))), 3)
 			}},
 		Case{ID: "OBJ-12", Name: "a key pair generated in the places survives a restart, its public key too", Clause: "package cryptoki, labels; porting guide, provisioning", serial: true,
-			Ancestors: []string{"FIT PKCS11_EC_GenerateKeyPair"}, needs: needs(wantsPlaces, wantsFresh, ecGen, ecSign), run: func(t *T) {
+			Ancestors: []string{"FIT PKCS11_EC_GenerateKeyPair"}, needs: needs(wantsFresh, ecGen, ecSign, wantsPlaces), run: func(t *T) {
 				s, l := t.session(), t.e.labels
 				t.destroyCredentials(s)
 				public, private := ecGenerateTemplates(l.PublicKey, l.PrivateKey)

@@ -14,7 +14,7 @@ import (
 )
 
 // grace is how long a case may take to return once its context has ended.
-const grace = 5 * time.Second
+var grace = 5 * time.Second
 
 var update = new(bool)
 
