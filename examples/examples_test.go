@@ -190,3 +190,23 @@ func otherCSR(t *testing.T) []byte {
 	}
 	return csr
 }
+
+// What the README shows is part of a program that was run.
+func TestREADME(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(readme), "```go\n")
+	snippet, _, ok2 := strings.Cut(rest, "```")
+	if !ok || !ok2 {
+		t.Fatal("no Go in README.md")
+	}
+	program, err := os.ReadFile("tls-client/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(strings.ReplaceAll(string(program), "\n\t", "\n"), snippet) {
+		t.Errorf("tls-client/main.go does not have what the README shows:\n%s", snippet)
+	}
+}

@@ -14,10 +14,28 @@
 //	so.pin      the SO PIN, likewise: it sets a new user PIN. On a real gateway
 //	            it is kept elsewhere.
 //	factory/    what is not on a gateway at all: the example CA and the key that
-//	            signs updates. factory/root.crt is for your broker's cafile.
-//	device.csr  the certificate signing request, for a CA of your own.
+//	            signs updates.
+//	device.csr  the certificate signing request, and
+//	device.crt  the certificate: both are public.
 //
 // To start from nothing again, remove the directory.
+//
+// # With a broker of your own
+//
+// A broker trusts factory/root.crt, and the device trusts the CA in --ca. For
+// mosquitto that is, with a certificate for broker.example.com in server.crt:
+//
+//	listener 8883
+//	cafile gateway-data/factory/root.crt
+//	certfile server.crt
+//	keyfile server.key
+//	require_certificate true
+//	use_identity_as_username true
+//
+//	go run -C examples ./gateway --broker broker.example.com:8883 --ca server-ca.crt
+//
+// On port 443 the connection asks for the protocol x-amzn-mqtt-ca (ALPN), as AWS
+// IoT Core wants it there.
 package main
 
 import (

@@ -201,6 +201,11 @@ func (gw *gateway) provision(ctx context.Context, step *steps) error {
 			if issued, err = gw.factory.SignCSR(csr); err != nil {
 				return "", err
 			}
+			file := filepath.Join(gw.set.data, "device.crt")
+			block := &pem.Block{Type: "CERTIFICATE", Bytes: issued.Raw}
+			if err := writeFile(file, pem.EncodeToMemory(block), 0o644); err != nil {
+				return "", err
+			}
 			_, err = gw.install(ctx, cryptoki.DeviceCert, issued, cryptoki.ForKey(cryptoki.DevicePrivateKey))
 			return fmt.Sprintf("%q, issued by %q", cryptoki.DeviceCert, issued.Issuer.CommonName), err
 		}},

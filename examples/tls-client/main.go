@@ -21,8 +21,10 @@ func main() {
 	if len(os.Args) != 4 {
 		log.Fatal("usage: tls-client TOKEN PINFILE HOST:PORT")
 	}
+	name, pinFile, addr := os.Args[1], os.Args[2], os.Args[3]
+
 	ctx := context.Background()
-	token, err := cryptoki.Open(ctx, os.Args[1], &cryptoki.Options{PIN: cryptoki.PINFromFile(os.Args[2])})
+	token, err := cryptoki.Open(ctx, name, &cryptoki.Options{PIN: cryptoki.PINFromFile(pinFile)})
 	check(err)
 	defer token.Close()
 
@@ -33,7 +35,7 @@ func main() {
 	roots := x509.NewCertPool()
 	roots.AddCert(root)
 
-	conn, err := tls.Dial("tcp", os.Args[3], &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: roots})
+	conn, err := tls.Dial("tcp", addr, &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: roots})
 	check(err)
 	defer conn.Close()
 
