@@ -184,13 +184,21 @@ func (t *Token) one(ctx context.Context, c *conn, class pkcs11.ObjectClass, name
 	return Object{}, fail(subject, errNotFound, t.notFoundCure(ctx, c, class))
 }
 
-// errNotFound is why there is no object of a name.
-var errNotFound error = notFound{}
+// errNotFound and errExists are why there is no object of a name, or shall be no
+// second one. Objects are no files, so that the text is another than that of the
+// errors of package fs that they are.
+var (
+	errNotFound error = nameProblem{"not found", fs.ErrNotExist}
+	errExists   error = nameProblem{"exists already", fs.ErrExist}
+)
 
-type notFound struct{}
+type nameProblem struct {
+	text string
+	is   error
+}
 
-func (notFound) Error() string   { return "not found" }
-func (notFound) Unwrap() []error { return []error{fs.ErrNotExist} }
+func (p nameProblem) Error() string { return p.text }
+func (p nameProblem) Unwrap() error { return p.is }
 
 // notFoundCure helps who looked for an object that is not there.
 func (t *Token) notFoundCure(ctx context.Context, c *conn, class pkcs11.ObjectClass) string {

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"strings"
 
 	"github.com/go-cryptoki/cryptoki/internal/keys"
@@ -314,7 +313,7 @@ func (t *Token) vacant(ctx context.Context, c *conn, class pkcs11.ObjectClass, l
 		return err
 	}
 	if len(found) > 0 {
-		return &subjectError{fmt.Sprintf("%s %q", classWord(class), label), fmt.Errorf("%w: it exists", fs.ErrExist), "destroy it first, or take another label"}
+		return &subjectError{fmt.Sprintf("%s %q", classWord(class), label), errExists, "destroy it first, or take another label"}
 	}
 	return nil
 }
