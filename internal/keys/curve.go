@@ -50,6 +50,16 @@ func CheckParams(typ pkcs11.KeyType, params []byte) error {
 	return err
 }
 
+// CanonicalParams returns CKA_EC_PARAMS as the OID of the curve, which is the
+// form that every client reads, with the errors of Curve.
+func CanonicalParams(typ pkcs11.KeyType, params []byte) ([]byte, error) {
+	c, err := curveOf(typ, params)
+	if err != nil {
+		return nil, err
+	}
+	return []byte(c.params[0]), nil
+}
+
 // Params returns the CKA_EC_PARAMS of a public key on a curve, its OID.
 func Params(pub crypto.PublicKey) ([]byte, error) {
 	c, err := curveOfKey(pub)

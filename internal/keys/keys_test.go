@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -119,5 +120,21 @@ func TestVerifyRSAVector(t *testing.T) {
 	sig[255] ^= 1
 	if err := Verify(pub, m, data, sig); pkcs11.CodeOf(err) != pkcs11.CKR_SIGNATURE_INVALID {
 		t.Errorf("flipped bit: %v", err)
+	}
+}
+
+func TestCanonicalParams(t *testing.T) {
+	for i := range curves {
+		c := &curves[i]
+		for _, p := range c.params {
+			got, err := CanonicalParams(c.typ, []byte(p))
+			if err != nil || string(got) != c.params[0] || got[0] != tagOID {
+				t.Errorf("%s, %x: %x, %v", c.name, p, got, err)
+			}
+		}
+	}
+	_, err := CanonicalParams(pkcs11.CKK_EC, []byte(curves[3].params[0]))
+	if !errors.Is(err, pkcs11.CKR_CURVE_NOT_SUPPORTED) {
+		t.Errorf("Ed25519 for CKK_EC: %v", err)
 	}
 }
