@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/go-cryptoki/cryptoki/internal/keys"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -40,11 +39,6 @@ func GeneratePair(m *pkcs11.Mechanism, public, private pkcs11.Template) (pub, pr
 	pub, err = specOf(pkcs11.CKO_PUBLIC_KEY, k).make(pub, how)
 	if err != nil {
 		return nil, nil, fmt.Errorf("public template: %w", err)
-	}
-	if params, ok := pub.Get(pkcs11.CKA_EC_PARAMS); ok {
-		if err := keys.CheckParams(k, params.Bytes()); err != nil {
-			return nil, nil, fmt.Errorf("public template: %w", err)
-		}
 	}
 	priv, err = specOf(pkcs11.CKO_PRIVATE_KEY, k).make(priv, how)
 	if err != nil {

@@ -30,10 +30,14 @@ func (s *spec) make(t pkcs11.Template, m making) (pkcs11.Template, error) {
 		return nil, err
 	}
 	d.compute(m)
-	if m.op == opCreate {
-		if err := d.material(); err != nil {
-			return nil, err
-		}
+	switch {
+	case m.op == opCreate:
+		err = d.material()
+	case m.op == opGenerate && d.class == pkcs11.CKO_PUBLIC_KEY && d.kind&curves != 0:
+		err = d.params()
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := d.agree(); err != nil {
 		return nil, err

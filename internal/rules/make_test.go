@@ -256,6 +256,21 @@ func TestPublicKeyIsCanonical(t *testing.T) {
 	wantValues(t, o, attr(pkcs11.CKA_EC_PARAMS, []byte{6, 3, 0x2b, 0x65, 0x70}), attr(pkcs11.CKA_EC_POINT, make([]byte, 32)))
 }
 
+// Names of curves become OIDs whoever makes the key.
+func TestParametersAreCanonical(t *testing.T) {
+	name, oid := attr(pkcs11.CKA_EC_PARAMS, "\x13\x0cedwards25519"), attr(pkcs11.CKA_EC_PARAMS, []byte{6, 3, 0x2b, 0x65, 0x70})
+	pub, _, err := rules.GeneratePair(&pkcs11.Mechanism{Type: pkcs11.CKM_EC_EDWARDS_KEY_PAIR_GEN}, pkcs11.Template{name}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantValues(t, pub, oid)
+	priv, err := rules.Create(with(ecPrivate(), attr(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_EC_EDWARDS), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantValues(t, priv, oid)
+}
+
 func TestCheckValues(t *testing.T) {
 	// FIPS 197 has no zero block; these are openssl's.
 	for _, c := range []struct {

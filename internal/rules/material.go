@@ -51,10 +51,7 @@ func (d *draft) publicKey() error {
 // the driver to find out, which parses the key anyway and adds CKA_ID.
 func (d *draft) privateKey() error {
 	if d.kind&curves != 0 {
-		if err := keys.CheckParams(d.key, d.bytes(pkcs11.CKA_EC_PARAMS)); err != nil {
-			return fmt.Errorf("%s: %w", d.name, err)
-		}
-		return nil
+		return d.params()
 	}
 	for _, typ := range []pkcs11.AttributeType{pkcs11.CKA_MODULUS, pkcs11.CKA_PUBLIC_EXPONENT} {
 		v := trimZeros(d.bytes(typ))
@@ -63,6 +60,16 @@ func (d *draft) privateKey() error {
 		}
 		d.set(typ, v)
 	}
+	return nil
+}
+
+// params checks CKA_EC_PARAMS and makes an OID of it.
+func (d *draft) params() error {
+	p, err := keys.CanonicalParams(d.key, d.bytes(pkcs11.CKA_EC_PARAMS))
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.name, err)
+	}
+	d.set(pkcs11.CKA_EC_PARAMS, p)
 	return nil
 }
 
