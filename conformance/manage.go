@@ -123,9 +123,9 @@ func manageCases() []Case {
 				t.coded(err)
 			}},
 		Case{ID: "KEY-08", Name: "a private key goes through wrapping and signs as before", Clause: "v2.40 §5.13, C_UnwrapKey; mechanisms §2.14",
-			needs: needs(ecSign, wantsImport, wantsExport, row(pkcs11.CKM_AES_KEY_WRAP_KWP, pkcs11.CKF_WRAP|pkcs11.CKF_UNWRAP, 0)), run: func(t *T) {
+			needs: needs(ecSign, wantsImport, wantsExport, row(pkcs11.CKM_AES_KEY_GEN, pkcs11.CKF_GENERATE, 0), row(pkcs11.CKM_AES_KEY_WRAP_KWP, pkcs11.CKF_WRAP|pkcs11.CKF_UNWRAP, 0)), run: func(t *T) {
 				s, m := t.session(), mech(pkcs11.CKM_AES_KEY_WRAP_KWP)
-				kek := t.create(s, append(secretTemplate(t.label("kek"), pkcs11.CKK_AES, make([]byte, 32)), attr(pkcs11.CKA_WRAP, true), attr(pkcs11.CKA_UNWRAP, true)))
+				kek := t.wrappingKey(s)
 				priv := t.create(s, append(ecPrivateTemplate(t.label("key"), ecKey), attr(pkcs11.CKA_EXTRACTABLE, true)))
 				wrapped := t.wrap(s, m, kek, priv)
 				back, err := s.UnwrapKey(t.ctx, m, kek, wrapped, pkcs11.Template{attr(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY), attr(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_EC),
@@ -135,6 +135,34 @@ func manageCases() []Case {
 				// It was outside, and its history says so.
 				for _, typ := range []pkcs11.AttributeType{pkcs11.CKA_LOCAL, pkcs11.CKA_ALWAYS_SENSITIVE, pkcs11.CKA_NEVER_EXTRACTABLE} {
 					t.equal(typ.String(), t.bool(s, back, typ), false)
+				}
+			}},
+		Case{ID: "KEY-11", Name: "a sensitive key is not wrapped under a key that somebody knows", Clause: "Bortolozzo et al., Attacking and Fixing PKCS#11 Security Tokens, 2010",
+			needs: needs(ecSign, wantsImport, wantsExport, wantsCreate, row(pkcs11.CKM_AES_KEY_WRAP_KWP, pkcs11.CKF_WRAP|pkcs11.CKF_UNWRAP, 0)), run: func(t *T) {
+				s, m := t.session(), mech(pkcs11.CKM_AES_KEY_WRAP_KWP)
+				priv := t.create(s, append(ecPrivateTemplate(t.label("key"), ecKey), attr(pkcs11.CKA_SENSITIVE, true), attr(pkcs11.CKA_EXTRACTABLE, true)))
+				known := append(secretTemplate(t.label("known"), pkcs11.CKK_AES, make([]byte, 32)), attr(pkcs11.CKA_WRAP, true), attr(pkcs11.CKA_UNWRAP, true))
+				for what, template := range map[string]pkcs11.Template{
+					"imported":                known,
+					"imported, that decrypts": append(known[:len(known):len(known)], attr(pkcs11.CKA_DECRYPT, true)),
+					"imported, that is shown": append(known[:len(known):len(known)], attr(pkcs11.CKA_SENSITIVE, false), attr(pkcs11.CKA_EXTRACTABLE, true)),
+				} {
+					t.step("a key "+what, func() {
+						kek, err := s.CreateObject(t.ctx, template)
+						if err != nil { // refused even earlier
+							t.coded(err)
+							return
+						}
+						_, err = s.WrapKey(t.ctx, m, kek, priv, make([]byte, 512))
+						t.want(err, pkcs11.CKR_KEY_NOT_WRAPPABLE, pkcs11.CKR_KEY_UNEXTRACTABLE, notAllowed)
+					})
+				}
+				if t.e.has(pkcs11.CKM_AES_KEY_GEN, pkcs11.CKF_GENERATE, 0) {
+					// Nor is it, unwrapped, any less sensitive than it was.
+					kek := t.wrappingKey(s)
+					_, err := s.UnwrapKey(t.ctx, m, kek, t.wrap(s, m, kek, priv), pkcs11.Template{attr(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY), attr(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_EC),
+						attr(pkcs11.CKA_LABEL, t.label("back")), attr(pkcs11.CKA_SENSITIVE, false), attr(pkcs11.CKA_EXTRACTABLE, true)})
+					t.want(err, inconsistent)
 				}
 			}},
 		Case{ID: "KEY-09", Name: "HKDF derives the known key", Clause: "v3.0 mechanisms §2.62; RFC 5869 A.1",
@@ -234,11 +262,21 @@ func (t *T) wrap(s *session, m *pkcs11.Mechanism, kek, key pkcs11.ObjectHandle) 
 	return out[:n]
 }
 
+// wrappingKey generates a key that does nothing but wrap, and nobody knows.
+func (t *T) wrappingKey(s *session) pkcs11.ObjectHandle {
+	h, err := s.GenerateKey(t.ctx, mech(pkcs11.CKM_AES_KEY_GEN), pkcs11.Template{attr(pkcs11.CKA_LABEL, t.label("kek")), attr(pkcs11.CKA_VALUE_LEN, 32),
+		attr(pkcs11.CKA_WRAP, true), attr(pkcs11.CKA_UNWRAP, true), attr(pkcs11.CKA_SENSITIVE, true), attr(pkcs11.CKA_EXTRACTABLE, false)})
+	t.ok(err)
+	return h
+}
+
 func wrapAES(t *T) {
 	s, m := t.session(), mech(pkcs11.CKM_AES_KEY_WRAP)
-	kek := t.create(s, append(secretTemplate(t.label("kek"), pkcs11.CKK_AES, unhex("000102030405060708090a0b0c0d0e0f")), attr(pkcs11.CKA_WRAP, true), attr(pkcs11.CKA_UNWRAP, true)))
+	// No key of these is a secret, so that a token may show and wrap them all.
+	open := []pkcs11.Attribute{attr(pkcs11.CKA_SENSITIVE, false), attr(pkcs11.CKA_EXTRACTABLE, true)}
+	kek := t.create(s, append(append(secretTemplate(t.label("kek"), pkcs11.CKK_AES, unhex("000102030405060708090a0b0c0d0e0f")), attr(pkcs11.CKA_WRAP, true), attr(pkcs11.CKA_UNWRAP, true)), open...))
 	value := unhex("00112233445566778899aabbccddeeff")
-	key := t.create(s, append(secretTemplate(t.label("key"), pkcs11.CKK_AES, value), attr(pkcs11.CKA_EXTRACTABLE, true)))
+	key := t.create(s, append(secretTemplate(t.label("key"), pkcs11.CKK_AES, value), open...))
 	want := unhex("1fa68b0a8112b447aef34bd8fb5a7b829d3e862371d2cfe5")
 	t.equal("the wrapped key", t.wrap(s, m, kek, key), want)
 	template := pkcs11.Template{attr(pkcs11.CKA_CLASS, pkcs11.CKO_SECRET_KEY), attr(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_AES), attr(pkcs11.CKA_LABEL, t.label("back")),
