@@ -4,4 +4,9 @@ go 1.25.0
 
 require golang.org/x/crypto v0.53.0
 
-require golang.org/x/sys v0.46.0 // indirect
+require golang.org/x/sys v0.46.0
+
+require (
+	github.com/rogpeppe/go-internal v1.16.0
+	golang.org/x/tools v0.26.0 // indirect
+)

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	cryptoki "github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/conformance"
+	"github.com/go-cryptoki/cryptoki/driver"
+)
+
+var conformanceCommand = command{
+	name:    "conformance",
+	args:    "[CASE...]",
+	summary: "run the conformance suite against the token",
+	about: `A token that is not initialized is initialized and is the suite's from then on;
+its PINs are "0000" unless they are given. On one that is, the suite makes
+objects under labels of its own and removes them at the end; --destructive lets
+it initialize the token anew and run every case. CASE is the id of a case or of a
+family, such as fit. The exit status is 1 if a case fails. The token is opened several
+times: soft:mem=true, which is forgotten each time, will not do.`,
+	pins: wantUser | wantSO,
+	json: []field{
+		{"target", ""}, {"token", "what the token says of itself"}, {"profile", "what it is meant to do"},
+		{"profileDerived", "whether that is what the mechanism table says"}, {"mechanisms", ""}, {"start", ""}, {"durationNanoseconds", ""},
+		{"passed", ""}, {"failed", ""}, {"skipped", ""},
+		{"results", "array of id, family, name, clause, outcome (pass, fail, skip), reason, failures"},
+	},
+	example: []example{
+		{"on a new token", "cryptoki -t 'soft:dir=/tmp/check;create=true' conformance"},
+		{"a report for CI", "cryptoki conformance --json --destructive --yes > report.json"},
+	},
+	flags: func(o *options) runFunc {
+		var c conformanceRun
+		o.flag(&c.destructive, "destructive", "run every case: the token is initialized anew, everything on it is destroyed")
+		o.flag(&c.yes, "yes,y", "do not ask before --destructive")
+		o.flag(&c.list, "list", "list the cases instead of running them")
+		o.str(&c.outcomes, "outcomes", "FILE", "write a line for each case to FILE: outcome, id, and why it was skipped")
+		return func(ctx context.Context, a *app, args []string) error { return a.conformance(ctx, args, c) }
+	},
+}
+
+type conformanceRun struct {
+	destructive, yes, list bool
+	outcomes               string
+}
+
+func (a *app) conformance(ctx context.Context, args []string, c conformanceRun) error {
+	chosen := func(k conformance.Case) bool {
+		if len(args) == 0 {
+			return true
+		}
+		for _, arg := range args {
+			if strings.EqualFold(arg, k.ID) || strings.EqualFold(arg, k.Family) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, arg := range args {
+		known := false
+		for _, k := range conformance.Cases() {
+			known = known || strings.EqualFold(arg, k.ID) || strings.EqualFold(arg, k.Family)
+		}
+		if !known {
+			return withHint(usagef("conformance: there is no case or family %q", arg), "cryptoki conformance --list")
+		}
+	}
+	if c.list {
+		rows := [][]string{{"CASE", "FAMILY", "WHAT"}}
+		for _, k := range conformance.Cases() {
+			if chosen(k) {
+				rows = append(rows, []string{k.ID, k.Family, k.Name})
+			}
+		}
+		return a.table(rows)
+	}
+	name, err := a.tokenName()
+	if err != nil {
+		return err
+	}
+	if c.destructive {
+		if err := a.sure(ctx, c.yes, fmt.Sprintf("Destroy everything on %s?", name)); err != nil {
+			return err
+		}
+	}
+	target := conformance.Target{Name: name, Destructive: c.destructive}
+	if target.UserPIN, err = a.given(&a.pins.user); err != nil {
+		return err
+	}
+	if target.SOPIN, err = a.given(&a.pins.so); err != nil {
+		return err
+	}
+	defer func() { clear(target.UserPIN); clear(target.SOPIN) }()
+	target.OpenModule = func(ctx context.Context) (cryptoki.Module, error) {
+		t, err := cryptoki.Open(ctx, name, nil)
+		if err != nil {
+			return nil, err
+		}
+		return t.Module(), nil
+	}
+	if p, err := driver.ParseName(name); err == nil && isBackend(p.Scheme) {
+		// The suite looks at what the driver can do, where it can see it.
+		target.OpenModule = nil
+		target.Open = func(ctx context.Context) (driver.Token, error) { return driver.Open(ctx, name) }
+	}
+	opts := &conformance.CheckOptions{Select: chosen}
+	if isTerminal(a.stderr) {
+		opts.Progress = func(r conformance.Result, done, total int) {
+			fmt.Fprintf(a.stderr, "\r\x1b[K%d/%d %s", done, total, r.ID)
+			if done == total {
+				fmt.Fprint(a.stderr, "\r\x1b[K")
+			}
+		}
+	}
+	report, err := conformance.Check(ctx, target, opts)
+	if err != nil {
+		return err
+	}
+	if c.outcomes != "" {
+		if err := a.writeOutput(c.outcomes, report.Outcomes(), 0o644); err != nil {
+			return err
+		}
+	}
+	if a.json {
+		err = report.WriteJSON(a.stdout)
+	} else {
+		err = report.WriteText(a.stdout)
+	}
+	if err != nil {
+		return fmt.Errorf("standard output: %w", cause(err))
+	}
+	if report.Failed > 0 {
+		return fmt.Errorf("%s: %d of %d cases failed", name, report.Failed, len(report.Results))
+	}
+	return nil
+}
+
+func isBackend(scheme string) bool {
+	for _, s := range driver.Schemes() {
+		if s == scheme {
+			return true
+		}
+	}
+	return false
+}

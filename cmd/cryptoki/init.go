@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	cryptoki "github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+var initCommand = command{
+	name:    "init",
+	summary: "make a token new and empty, and set its PINs",
+	about: `The SO PIN is what a forgotten user PIN is replaced with; the user PIN is what
+the keys are used with. If the token's name is a directory that does not exist,
+it is made. On a token that is initialized already, --erase destroys everything
+on it, and the SO PIN must be the one that it has.`,
+	pins: wantUser | wantSO,
+	json: tokenFields,
+	example: []example{
+		{"a new token; both PINs are asked for", "cryptoki -t soft:dir=/var/lib/gateway/token init --label gateway"},
+		{"without a terminal", "cryptoki init --label gateway --so-pin-file so.pin --pin-file user.pin"},
+		{"from a password manager, the SO PIN in the first line", "pass gateway | cryptoki init --label gateway --so-pin-fd 0 --pin-fd 0"},
+	},
+	flags: func(o *options) runFunc {
+		var s cryptoki.Setup
+		var noPIN, yes bool
+		o.str(&s.Label, "label,l", "NAME", "label of the token, at most 32 bytes")
+		o.flag(&s.Erase, "erase", "destroy everything on a token that is initialized already")
+		o.flag(&yes, "yes,y", "do not ask before --erase")
+		o.flag(&noPIN, "no-user-pin", "set no user PIN: for a token that needs none, or one that the SO sets later")
+		return func(ctx context.Context, a *app, _ []string) error {
+			return a.initialize(ctx, s, noPIN, yes)
+		}
+	},
+}
+
+func (a *app) initialize(ctx context.Context, s cryptoki.Setup, noPIN, yes bool) error {
+	if s.Label == "" || len(s.Label) > 32 {
+		return usagef("init: --label is missing or longer than 32 bytes")
+	}
+	t, err := a.openNew(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	info, err := t.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.Flags&pkcs11.CKF_TOKEN_INITIALIZED != 0 {
+		unfinished := info.Flags&pkcs11.CKF_USER_PIN_INITIALIZED == 0 && info.Flags&pkcs11.CKF_LOGIN_REQUIRED != 0 &&
+			info.Label == s.Label && !noPIN
+		if !s.Erase && !unfinished {
+			return withHint(fmt.Errorf("token %q is initialized already; nothing was changed", info.Label),
+				"to destroy everything on it: cryptoki init --erase")
+		}
+		if s.Erase {
+			if err := a.sure(ctx, yes, fmt.Sprintf("Destroy everything on token %q?", info.Label)); err != nil {
+				return err
+			}
+		}
+	}
+	prompt := "new SO PIN"
+	ask := a.fresh
+	if info.Flags&pkcs11.CKF_TOKEN_INITIALIZED != 0 {
+		prompt, ask = fmt.Sprintf("SO PIN of token %q", info.Label), a.existing
+	}
+	if s.SOPIN, err = ask(ctx, &a.pins.so, prompt); err != nil {
+		return err
+	}
+	defer clear(s.SOPIN)
+	if !noPIN {
+		if s.UserPIN, err = a.fresh(ctx, &a.pins.user, "new user PIN"); err != nil {
+			return err
+		}
+		defer clear(s.UserPIN)
+	}
+	if err := t.Initialize(ctx, s); err != nil {
+		return err
+	}
+	if info, err = t.Info(ctx); err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(tokenJSON(info))
+	}
+	return a.printf("token %q is ready, serial number %s\n", info.Label, info.SerialNumber)
+}
+
+// openNew opens the token to be initialized, making its directory if that is
+// missing and the backend can.
+func (a *app) openNew(ctx context.Context) (*cryptoki.Token, error) {
+	t, err := a.open(ctx, noLogin)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return t, err
+	}
+	name, nerr := a.tokenName()
+	if nerr != nil || strings.Contains(name, "create=") {
+		return nil, err
+	}
+	// What went wrong with a name that the user did not write says nothing.
+	if t, cerr := cryptoki.Open(ctx, name+";create=true", nil); cerr == nil {
+		return t, nil
+	} else if errors.Is(cerr, fs.ErrPermission) || errors.Is(cerr, fs.ErrNotExist) {
+		return nil, cerr
+	}
+	return nil, err
+}
+
+// sure asks before something is destroyed.
+func (a *app) sure(ctx context.Context, yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	ok, err := a.confirm(ctx, question)
+	if errors.Is(err, errNoTerminal) {
+		return errors.New("there is no terminal to ask for confirmation on; give --yes")
+	}
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errors.New("not confirmed; nothing was changed")
+	}
+	return nil
+}
