@@ -111,6 +111,9 @@ template.
   names all of them. *absent* means that the attribute then does not exist, and
   nothing is restricted.
 
+Data, private keys and secret keys are CKA_PRIVATE unless the template says
+otherwise, certificates and public keys are not: listings work before login.
+
 An empty CKA_ID, CKA_ALLOWED_MECHANISMS and the like counts as absent; an empty
 CKA_CHECK_VALUE says that none is wanted. A label loses one trailing NUL. An
 attribute that is given twice with the same value counts once, with different
