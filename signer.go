@@ -176,21 +176,22 @@ func (s *Signer) sign(digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 		if err := s.checkDigest(h, digest); err != nil {
 			return nil, err
 		}
+		sc := scratchPool.Get().(*scratch)
+		defer scratchPool.Put(sc)
+		var err error
 		if o, ok := opts.(*rsa.PSSOptions); ok {
-			params, err := s.pss(h, o)
-			if err != nil {
+			if sc.pss, err = s.pss(h, o); err != nil {
 				return nil, fail(s.key.String(), err, "")
 			}
-			return s.run(&pkcs11.Mechanism{Type: pkcs11.CKM_RSA_PKCS_PSS, Params: &params}, digest)
+			sc.mech = pkcs11.Mechanism{Type: pkcs11.CKM_RSA_PKCS_PSS, Params: &sc.pss}
+			return s.run(&sc.mech, digest)
 		}
-		data := digest
 		if h != 0 && h != crypto.MD5SHA1 {
-			var err error
-			if data, err = keys.AppendDigestInfo(nil, h, digest); err != nil {
+			if digest, err = keys.AppendDigestInfo(sc.buf[:0], h, digest); err != nil {
 				return nil, fail(s.key.String(), err, "")
 			}
 		}
-		return s.run(&mechRSAPKCS, data)
+		return s.run(&mechRSAPKCS, digest)
 	}
 	return nil, fail(s.key.String(), pkcs11.CKR_KEY_TYPE_INCONSISTENT, "") // newSigner has refused it
 }
@@ -224,8 +225,15 @@ func (s *Signer) pss(h crypto.Hash, o *rsa.PSSOptions) (p pkcs11.PSSParams, err 
 	return pkcs11.PSSParams{HashAlg: alg, MGF: mgf, SaltLen: uint64(salt)}, nil
 }
 
-// rawPool holds buffers for ECDSA signatures before they become DER.
-var rawPool = sync.Pool{New: func() any { return new([132]byte) }}
+// A scratch is what a signature needs while it is made. Sessions do not keep
+// what they are given.
+type scratch struct {
+	buf  [132]byte // r‖s of P-521, or a DigestInfo, which is at most 83 bytes
+	mech pkcs11.Mechanism
+	pss  pkcs11.PSSParams
+}
+
+var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
 
 // run signs data of a length that the mechanism takes.
 func (s *Signer) run(m *pkcs11.Mechanism, data []byte) ([]byte, error) {
@@ -234,14 +242,16 @@ func (s *Signer) run(m *pkcs11.Mechanism, data []byte) ([]byte, error) {
 	}
 	ctx := context.Background()
 	if _, ec := s.key.pub.(*ecdsa.PublicKey); ec {
-		raw := rawPool.Get().(*[132]byte)
-		defer rawPool.Put(raw)
-		n, err := s.key.sign(ctx, m, data, raw[:s.size])
-		if err != nil {
-			return nil, fail(s.key.String(), err, "")
+		sc := scratchPool.Get().(*scratch)
+		defer scratchPool.Put(sc)
+		n, err := s.key.sign(ctx, m, data, sc.buf[:s.size])
+		if err == nil {
+			var der []byte
+			if der, err = keys.AppendDER(make([]byte, 0, s.size+9), sc.buf[:n]); err == nil {
+				return der, nil
+			}
 		}
-		der, err := keys.AppendDER(make([]byte, 0, s.size+9), raw[:n])
-		return der, fail(s.key.String(), err, "")
+		return nil, fail(s.key.String(), err, "")
 	}
 	sig := make([]byte, s.size)
 	n, err := s.key.sign(ctx, m, data, sig)
