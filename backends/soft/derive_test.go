@@ -2,12 +2,16 @@ package soft_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/internal/keys"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -228,4 +232,29 @@ func TestRSADecrypt(t *testing.T) {
 	if got, err := decrypting.run(t, s, raw, priv, sealed); err != nil || !bytes.Equal(got, block) {
 		t.Errorf("CKM_RSA_X_509: %x, %v", got, err)
 	}
+}
+
+// The token says in its table which RSA keys it works with. Others can be kept,
+// and used to verify, which the core does.
+func TestRSAKeySize(t *testing.T) {
+	s := newSession(t)
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	must(t, err)
+	parts, err := keys.PrivateAttributes(key)
+	must(t, err)
+	h, err := s.CreateObject(t.Context(), append(template(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY, pkcs11.CKA_UNWRAP, true, pkcs11.CKA_SIGN, true, pkcs11.CKA_DECRYPT, true), parts...))
+	must(t, err)
+	wantCode(t, "sign", s.SignInit(t.Context(), mech(pkcs11.CKM_SHA256_RSA_PKCS, nil), h), pkcs11.CKR_KEY_SIZE_RANGE)
+	wantCode(t, "decrypt", s.DecryptInit(t.Context(), oaep, h), pkcs11.CKR_KEY_SIZE_RANGE)
+	_, err = s.UnwrapKey(t.Context(), oaep, h, make([]byte, 128), template(pkcs11.CKA_CLASS, pkcs11.CKO_SECRET_KEY, pkcs11.CKA_KEY_TYPE, pkcs11.CKK_AES))
+	wantCode(t, "unwrap", err, pkcs11.CKR_KEY_SIZE_RANGE)
+	pub, err := keys.PublicAttributes(&key.PublicKey)
+	must(t, err)
+	h, err = s.CreateObject(t.Context(), append(template(pkcs11.CKA_CLASS, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKA_VERIFY, true), pub...))
+	must(t, err)
+	digest := sha256.Sum256([]byte("message"))
+	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
+	must(t, err)
+	must(t, s.VerifyInit(t.Context(), mech(pkcs11.CKM_SHA256_RSA_PKCS, nil), h))
+	must(t, s.Verify(t.Context(), []byte("message"), sig))
 }
