@@ -4,7 +4,12 @@ go 1.25.0
 
 require golang.org/x/crypto v0.53.0
 
-require golang.org/x/sys v0.46.0
+require (
+	github.com/stretchr/testify v1.12.1
+	golang.org/x/sys v0.46.0
+)
+
+require go.yaml.in/yaml/v3 v3.0.5 // indirect
 
 require (
 	github.com/rogpeppe/go-internal v1.16.0

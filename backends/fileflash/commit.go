@@ -30,9 +30,30 @@ func (s *Store) commit(p *pending) error {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	for !p.done {
-		s.commitGroup(s.takeGroup())
+		s.commitGroup()
 	}
 	return p.err
+}
+
+// commitGroup makes the changes of those who wait as one entry. The caller holds
+// commitMu.
+func (s *Store) commitGroup() {
+	err := s.begin()
+	group := s.takeGroup() // late, so that those who came meanwhile are in it
+	if err == nil {
+		if items := s.resolve(group); len(items) > 0 {
+			if err = s.write(items); err != nil {
+				err = s.errorf("%s: %w", describe(items), err)
+			}
+		}
+		err = errors.Join(err, s.finish())
+	}
+	for _, p := range group {
+		p.done = true
+		if p.err == nil {
+			p.err = err
+		}
+	}
 }
 
 func (s *Store) takeGroup() []*pending {
@@ -50,26 +71,6 @@ func (s *Store) takeGroup() []*pending {
 		s.queue = nil
 	}
 	return group
-}
-
-// commitGroup makes the changes of the group as one entry. The caller holds
-// commitMu.
-func (s *Store) commitGroup(group []*pending) {
-	err := s.begin()
-	if err == nil {
-		if items := s.resolve(group); len(items) > 0 {
-			if err = s.write(items); err != nil {
-				err = s.errorf("%s: %w", describe(items), err)
-			}
-		}
-		err = errors.Join(err, s.finish())
-	}
-	for _, p := range group {
-		p.done = true
-		if p.err == nil {
-			p.err = err
-		}
-	}
 }
 
 // begin takes the lock, unless this Store holds it already, and makes the image
@@ -171,12 +172,12 @@ func (s *Store) write(items []item) error {
 	entry := s.img.encode(items)
 	defer clear(entry)
 	size, live := s.img.end+int64(len(entry)), s.img.liveWith(items)
-	if size > minLog && size > maxGarbage*live && size > s.compactAt {
+	if size > minLog && size > maxGarbage*live && (size > s.retrySize || live < s.retryLive) {
 		done, err := s.compact(items)
 		if done || err == nil {
 			return ioError(err)
 		}
-		s.compactAt = size + size/4 // and append meanwhile
+		s.retrySize, s.retryLive = size+size/4, live/2 // and append meanwhile
 	}
 	err := ioError(s.append(entry, items))
 	if errors.Is(err, pal.ErrFull) && size > minLog && size > 2*live {

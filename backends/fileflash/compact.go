@@ -48,7 +48,7 @@ func (s *Store) compact(items []item) (done bool, err error) {
 		s.log.Close()
 	}
 	s.log, s.img = m.log, m.img
-	s.dirDirty, s.compactAt = err != nil, 0
+	s.dirDirty, s.retrySize, s.retryLive = err != nil, 0, 0
 	return true, err
 }
 

@@ -95,8 +95,10 @@ type Store struct {
 	closed   bool
 
 	// These belong to the writer, under commitMu.
-	dirDirty  bool  // the log's name may not be durable yet
-	compactAt int64 // no compaction below this size, after one has failed
+	dirDirty bool // the log's name may not be durable yet
+	// After a compaction has failed, the next is tried when the log is larger
+	// than retrySize or has less live data than retryLive.
+	retrySize, retryLive int64
 }
 
 var (

@@ -104,6 +104,8 @@ func (m *image) entry(w *window, off int64) (next int64, top [entrySize]byte, er
 	if next == 0 {
 		return 0, top, m.torn(w, off, off+1)
 	}
+	w.head = append(w.head[:0], head...) // what follows moves the window
+	head = w.head
 	copy(top[:], head)
 	// Data need only be looked at if it may have been cut short.
 	if durable, err := m.durable(w, next); err != nil {
@@ -119,10 +121,6 @@ func (m *image) entry(w *window, off int64) (next int64, top [entrySize]byte, er
 				return 0, top, err
 			}
 		}
-	}
-	// The window may have moved.
-	if _, head, err = m.head(w, off); err != nil {
-		return 0, top, err
 	}
 	at := off + int64(len(head))
 	parseHead(head[entrySize:], func(c headChange) {
@@ -255,6 +253,7 @@ type window struct {
 	size int64
 	off  int64
 	buf  []byte
+	head []byte // of the entry that is being applied
 }
 
 const windowSize = 128 << 10
