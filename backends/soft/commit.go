@@ -193,6 +193,7 @@ func (t *Token) wrote(err error) error {
 	if err == nil {
 		return nil
 	}
+	t.reread = true
 	t.loaded.Store(false)
 	if errors.Is(err, pal.ErrReadOnly) {
 		t.noteReadOnly()

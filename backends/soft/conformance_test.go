@@ -55,3 +55,28 @@ type flashed struct {
 }
 
 func (f flashed) Close() error { return errors.Join(f.Token.Close(), f.store.Close()) }
+
+// A board's flash may know no more than the four methods of a store.
+func TestConformanceOnPlainStore(t *testing.T) {
+	store := plain{new(pal.Mem)}
+	conformance.Run(t, conformance.Target{
+		Open:     func(context.Context) (driver.Token, error) { return soft.New(store, cheap) },
+		Profile:  profile,
+		Outcomes: "testdata/outcomes.txt",
+	})
+}
+
+// plain hides what else a store can do.
+type plain struct{ pal.Store }
+
+// A token without PIN skips what is about the user's PIN.
+func TestConformanceWithoutPIN(t *testing.T) {
+	opts := *cheap
+	opts.NoPIN = true
+	store := new(pal.Mem)
+	conformance.Run(t, conformance.Target{
+		Open:     func(context.Context) (driver.Token, error) { return soft.New(store, &opts) },
+		Profile:  profile,
+		Outcomes: "testdata/outcomes-nopin.txt",
+	})
+}

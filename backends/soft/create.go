@@ -265,14 +265,10 @@ func (t *Token) put(o *object) {
 func (t *Token) take(o *object) {
 	if now := t.objects[o.name]; now != nil {
 		delete(t.objects, o.name)
-		if now.secret != nil {
-			now.secret.drop()
-		}
+		now.secret.drop()
 	}
 	delete(t.session, o)
-	if o.secret != nil {
-		o.secret.drop()
-	}
+	o.secret.drop()
 }
 
 // build makes an object of a draft, and the record of one that is stored. t.mu

@@ -133,9 +133,7 @@ func (t *Token) forget() {
 		t.keys = nil
 	}
 	for name, o := range t.objects {
-		if o.secret != nil {
-			o.secret.dropKey()
-		}
+		o.secret.dropKey()
 		if o.private {
 			delete(t.objects, name)
 		}
@@ -148,17 +146,17 @@ func (t *Token) refresh() error {
 	if t.isClosed() {
 		return errClosed
 	}
-	others := t.others.Load()
 	if err := t.watch(); err != nil {
 		return err
 	}
 	if t.loaded.Load() {
 		return nil
 	}
-	if others != t.others.Load() || t.watcher == nil && t.locker != nil {
+	if t.reread {
 		if err := t.loadToken(); err != nil {
 			return err
 		}
+		t.reread = false
 	}
 	return t.load()
 }
@@ -249,7 +247,7 @@ func (t *Token) load() error {
 		t.seq = max(t.seq, it.seq)
 	}
 	for name, o := range t.objects {
-		if objects[name] == nil && o.secret != nil {
+		if now := objects[name]; now == nil || now.secret != o.secret {
 			o.secret.drop()
 		}
 	}
@@ -309,6 +307,9 @@ func (d *decoder) decode(name string, b []byte, have *object) (o *object, seq ui
 	o.private, o.crc, o.checked = private, crc, t.keys != nil
 	if r.flags()&flagSecret != 0 {
 		o.secret = &secret{sealed: r.secret}
+		if have != nil && have.secret != nil && bytes.Equal(have.secret.sealed, r.secret) {
+			o.secret = have.secret // only attributes have changed
+		}
 	}
 	o.self = o.kind()
 	return o, seq, nil

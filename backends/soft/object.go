@@ -109,15 +109,21 @@ type secret struct {
 	key atomic.Pointer[key] // nil until it is used
 }
 
-// dropKey forgets the parsed key.
+// dropKey forgets the parsed key. s may be nil.
 func (s *secret) dropKey() {
+	if s == nil {
+		return
+	}
 	if k := s.key.Swap(nil); k != nil {
 		k.release()
 	}
 }
 
-// drop forgets all that is not in the store. t.mu is held.
+// drop forgets all that is not in the store. s may be nil. t.mu is held.
 func (s *secret) drop() {
+	if s == nil {
+		return
+	}
 	s.gone = true
 	clear(s.plain)
 	s.plain = nil

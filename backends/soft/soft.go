@@ -98,9 +98,10 @@ type Token struct {
 
 	// io is held while the store is used, and what it guards is what the store
 	// is known to hold.
-	io   sync.Mutex
-	seen uint64 // what watcher said when the objects were read
-	seq  uint64 // of the newest object
+	io     sync.Mutex
+	seen   uint64 // what watcher said when the objects were read
+	reread bool   // the token's record may be another one
+	seq    uint64 // of the newest object
 
 	// loaded says that objects are those of the store, for whoever is logged in.
 	// It becomes true with io and mu held, and false with one of them.
@@ -274,7 +275,8 @@ func (t *Token) Changes() (uint64, error) {
 func (t *Token) watch() error {
 	if t.watcher == nil {
 		if t.locker != nil {
-			t.loaded.Store(false) // there is no way to tell
+			t.reread = true // there is no way to tell
+			t.loaded.Store(false)
 		}
 		return nil
 	}
@@ -283,7 +285,7 @@ func (t *Token) watch() error {
 		return storeError("changes", err)
 	}
 	if now != t.seen {
-		t.seen = now
+		t.seen, t.reread = now, true
 		t.loaded.Store(false)
 		t.others.Add(1)
 	}
