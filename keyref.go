@@ -136,7 +136,7 @@ func (k *keyRef) locate(ctx context.Context, c *conn) (pkcs11.ObjectHandle, erro
 }
 
 // sign signs data with the key; once more if the token had lost its login, its
-// sessions or the handle.
+// sessions or the handle. It is use, without a closure on the hot path.
 func (k *keyRef) sign(ctx context.Context, m *pkcs11.Mechanism, data, sig []byte) (int, error) {
 	for try := 0; ; try++ {
 		c, err := k.t.conn(ctx, false, true)
@@ -164,29 +164,39 @@ func (k *keyRef) sign(ctx context.Context, m *pkcs11.Mechanism, data, sig []byte
 	}
 }
 
-func (k *keyRef) decrypt(ctx context.Context, m *pkcs11.Mechanism, data, plain []byte) (int, error) {
+func (k *keyRef) decrypt(ctx context.Context, m *pkcs11.Mechanism, data, plain []byte) (n int, err error) {
+	err = k.use(ctx, func(c *conn, h pkcs11.ObjectHandle) error {
+		if err := c.DecryptInit(ctx, m, h); err != nil {
+			return err
+		}
+		if k.each {
+			if err := k.t.authenticate(ctx, c); err != nil {
+				return err
+			}
+		}
+		n, err = c.Decrypt(ctx, data, plain)
+		return err
+	})
+	return n, err
+}
+
+// use runs f with a session and the key's handle; once more as sign does.
+func (k *keyRef) use(ctx context.Context, f func(c *conn, h pkcs11.ObjectHandle) error) error {
 	for try := 0; ; try++ {
 		c, err := k.t.conn(ctx, false, true)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		n := 0
 		h, err := k.locate(ctx, c)
 		if err == nil {
-			err = c.DecryptInit(ctx, m, h)
-		}
-		if err == nil && k.each {
-			err = k.t.authenticate(ctx, c)
-		}
-		if err == nil {
-			n, err = c.Decrypt(ctx, data, plain)
+			err = f(c, h)
 		}
 		again := k.t.done(ctx, c, err)
 		if again {
 			k.handle.Store(0)
 		}
 		if !again || try > 0 {
-			return n, err
+			return err
 		}
 	}
 }

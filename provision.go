@@ -235,6 +235,12 @@ func (t *Token) GenerateKey(ctx context.Context, spec KeySpec) (*Signer, error) 
 			return err
 		}
 		c.keep = c.keep || spec.Volatile
+		defer func() {
+			if k == nil { // half a key pair is of no use to anybody
+				c.DestroyObject(context.WithoutCancel(ctx), h)
+				c.DestroyObject(context.WithoutCancel(ctx), hPub)
+			}
+		}()
 		o, err := inspect(ctx, c, h, shownAttributes)
 		if err != nil {
 			return err
@@ -484,7 +490,7 @@ func (t *Token) partnerID(ctx context.Context, c *conn, class pkcs11.ObjectClass
 		}
 		if !keys.Equal(k.pub, pub) {
 			return nil, &subjectError{fmt.Sprintf("%s %q", classWord(class), label),
-				fmt.Errorf("%w: it belongs to another key than private key %q", pkcs11.CKR_KEY_TYPE_INCONSISTENT, forKey),
+				fmt.Errorf("%w: it belongs to another key than private key %q", pkcs11.CKR_TEMPLATE_INCONSISTENT, forKey),
 				"import the one that was issued for this key"}
 		}
 		if len(k.id) > 0 {

@@ -305,7 +305,7 @@ func TestImportCertificate(t *testing.T) {
 		first, second := ca.issue(t, "first", key.Public()), ca.issue(t, "second", key.Public())
 
 		err := token.ImportCertificate(ctx, cryptoki.DeviceCert, ca.issue(t, "x", other.Public()), cryptoki.ForKey("k"))
-		if !errors.Is(err, pkcs11.CKR_KEY_TYPE_INCONSISTENT) || !strings.Contains(err.Error(), `certificate "Device Cert": `) || !strings.Contains(err.Error(), `another key than private key "k"`) {
+		if !errors.Is(err, pkcs11.CKR_TEMPLATE_INCONSISTENT) || !strings.Contains(err.Error(), `certificate "Device Cert": `) || !strings.Contains(err.Error(), `another key than private key "k"`) {
 			t.Errorf("the certificate of another key: error %v", err)
 		}
 		if err := token.ImportCertificate(ctx, cryptoki.DeviceCert, first, cryptoki.ForKey("missing")); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), `private key "missing": not found; the token has "k", "other"`) {

@@ -36,8 +36,13 @@ func (t *Token) TLSCertificate(ctx context.Context, cert, key string) (tls.Certi
 	}
 	if !keys.Equal(leaf.PublicKey, signer.Public()) {
 		return tls.Certificate{}, fail(fmt.Sprintf("certificate %q", cert),
-			fmt.Errorf("%w: it belongs to another key than private key %q", pkcs11.CKR_KEY_TYPE_INCONSISTENT, key),
+			fmt.Errorf("%w: it belongs to another key than private key %q", pkcs11.CKR_TEMPLATE_INCONSISTENT, key),
 			"install the certificate that was issued for this key")
+	}
+	schemes := signer.schemes(ctx)
+	if len(schemes) == 0 {
+		return tls.Certificate{}, fail(fmt.Sprintf("private key %q", key), fmt.Errorf("%w: the token makes no signature with it that TLS knows", pkcs11.CKR_MECHANISM_INVALID),
+			"see the mechanisms of the token and their key sizes, and CKA_ALLOWED_MECHANISMS of the key")
 	}
 	chain := [][]byte{leaf.Raw}
 	if !selfSigned(leaf) {
@@ -51,7 +56,7 @@ func (t *Token) TLSCertificate(ctx context.Context, cert, key string) (tls.Certi
 		Certificate:                  chain,
 		PrivateKey:                   signer,
 		Leaf:                         leaf,
-		SupportedSignatureAlgorithms: signer.schemes(),
+		SupportedSignatureAlgorithms: schemes,
 	}, nil
 }
 
@@ -107,12 +112,15 @@ func selfSigned(c *x509.Certificate) bool {
 }
 
 // schemes returns the signature schemes of TLS that the token makes with the
-// key, the best first: those of TLS 1.3 and what TLS 1.2 adds. It is not nil,
-// which would mean all.
-func (s *Signer) schemes() []tls.SignatureScheme {
-	list := []tls.SignatureScheme{}
+// key, the best first: those of TLS 1.3 and what TLS 1.2 adds.
+func (s *Signer) schemes(ctx context.Context) []tls.SignatureScheme {
+	var list []tls.SignatureScheme
 	add := func(scheme tls.SignatureScheme, base, hashing pkcs11.MechanismType) {
-		if s.mechs.has(base) || hashing != base && s.mechs.has(hashing) {
+		m := base
+		if !s.mechs.has(m) {
+			m = hashing
+		}
+		if s.mechs.has(m) && s.fits(ctx, m) {
 			list = append(list, scheme)
 		}
 	}
@@ -163,6 +171,20 @@ func (s *Signer) schemes() []tls.SignatureScheme {
 		add(tls.PKCS1WithSHA512, pkcs11.CKM_RSA_PKCS, pkcs11.CKM_SHA512_RSA_PKCS)
 	}
 	return list
+}
+
+// fits reports whether the token does m with a key of that size. Tokens that
+// tell nothing useful (no maximum, or RSA sizes in bytes) are believed to do it.
+func (s *Signer) fits(ctx context.Context, m pkcs11.MechanismType) bool {
+	info, err := s.key.t.m.MechanismInfo(ctx, s.key.t.slot, m)
+	bits := uint64(keys.KeyBits(s.key.pub))
+	if err != nil || info.MaxKeySize == 0 || info.MinKeySize > info.MaxKeySize {
+		return true
+	}
+	if s.key.typ == pkcs11.CKK_RSA && info.MaxKeySize < 1024 {
+		return true
+	}
+	return info.MinKeySize <= bits && bits <= info.MaxKeySize
 }
 
 // CertificateRequest returns a PKCS #10 certificate request, in DER, for the

@@ -41,6 +41,20 @@ func TestTLSCertificateRefuses(t *testing.T) {
 	}
 }
 
+// A key that the token will not sign with is not given to TLS, which would fail
+// in the middle of a handshake.
+func TestTLSCertificateOfAKeyThatIsTooShort(t *testing.T) {
+	token := newToken(t)
+	s := importRSA(t, token, "short", 1024)
+	if err := token.ImportCertificate(t.Context(), "c", newAuthority(t, "ca", nil).issue(t, "gw", s.Public())); err != nil {
+		t.Fatal(err)
+	}
+	_, err := token.TLSCertificate(t.Context(), "c", "short")
+	if !errors.Is(err, pkcs11.CKR_MECHANISM_INVALID) || !strings.Contains(err.Error(), `private key "short": `) || !strings.Contains(err.Error(), "key sizes") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // The chain is what leads to the root, in order, whatever else is on the token.
 func TestTLSChain(t *testing.T) {
 	token := newToken(t)
