@@ -102,7 +102,7 @@ func (c *command) checkArgs(args []string) error {
 	names := strings.Fields(c.args)
 	need := 0
 	for _, n := range names {
-		if strings.HasSuffix(n, "...") {
+		if strings.Contains(n, "...") {
 			return nil
 		}
 		if !strings.HasPrefix(n, "[") {

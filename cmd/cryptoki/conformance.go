@@ -8,6 +8,7 @@ import (
 	cryptoki "github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/conformance"
 	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
 var conformanceCommand = command{
@@ -86,10 +87,7 @@ func (a *app) conformance(ctx context.Context, args []string, c conformanceRun) 
 		}
 	}
 	target := conformance.Target{Name: name, Destructive: c.destructive}
-	if target.UserPIN, err = a.given(&a.pins.user); err != nil {
-		return err
-	}
-	if target.SOPIN, err = a.given(&a.pins.so); err != nil {
+	if err := a.conformancePINs(ctx, &target); err != nil {
 		return err
 	}
 	defer func() { clear(target.UserPIN); clear(target.SOPIN) }()
@@ -135,6 +133,35 @@ func (a *app) conformance(ctx context.Context, args []string, c conformanceRun) 
 		return fmt.Errorf("%s: %d of %d cases failed", name, report.Failed, len(report.Results))
 	}
 	return nil
+}
+
+// conformancePINs finds the PINs. The suite's own are for a token that is its
+// own: on another they would be wrong ones, and use up tries.
+func (a *app) conformancePINs(ctx context.Context, target *conformance.Target) error {
+	return a.with(ctx, noLogin, func(t *cryptoki.Token) error {
+		info, err := t.Info(ctx)
+		if err != nil {
+			return err
+		}
+		has := func(flag uint64) bool { return info.Flags&flag != 0 }
+		user, so := a.given, a.given
+		ask := func(s *secret) ([]byte, error) {
+			return a.existing(ctx, s, fmt.Sprintf("%s of token %q", s.name, info.Label))
+		}
+		if has(pkcs11.CKF_TOKEN_INITIALIZED) {
+			if has(pkcs11.CKF_LOGIN_REQUIRED) && has(pkcs11.CKF_USER_PIN_INITIALIZED) && !target.Destructive {
+				user = ask
+			}
+			if target.Destructive {
+				so = ask
+			}
+		}
+		if target.SOPIN, err = so(&a.pins.so); err != nil {
+			return err
+		}
+		target.UserPIN, err = user(&a.pins.user)
+		return err
+	})
 }
 
 func isBackend(scheme string) bool {
