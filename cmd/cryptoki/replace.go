@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	cryptoki "github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -89,18 +90,24 @@ func exchange(ctx context.Context, t *cryptoki.Token, old []cryptoki.Object, pla
 			fresh = append(fresh, made...)
 		}
 	}
-	// What the token has not replaced itself.
-	var gone []cryptoki.Object
-	for _, o := range old {
-		keep := false
-		for _, f := range fresh {
-			keep = keep || f.Handle == o.Handle
+	if fresh == nil { // those of the old ones that the token has not replaced itself
+		return t.Destroy(ctx, old...)
+	}
+	// Half of a pair may have been made under its own label before the other
+	// half found its label taken: that half goes too.
+	for _, p := range places {
+		there, err := find(ctx, t, p.label, p.class)
+		if err != nil {
+			return err
 		}
-		if !keep {
-			gone = append(gone, o)
+		gone := slices.DeleteFunc(there, func(o cryptoki.Object) bool {
+			return slices.ContainsFunc(fresh, func(f cryptoki.Object) bool { return f.Handle == o.Handle })
+		})
+		if err := t.Destroy(ctx, gone...); err != nil {
+			return err
 		}
 	}
-	return t.Destroy(ctx, gone...)
+	return nil
 }
 
 // rename gives an object another label.

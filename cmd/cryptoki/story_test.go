@@ -29,6 +29,7 @@ import (
 
 	cryptoki "github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
+	"github.com/go-cryptoki/cryptoki/backends/soft"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -96,12 +97,27 @@ func cmdPIN(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]+"\n"), 0o600))
 }
 
-// newtoken: makes the token "gateway" in $TOKEN, user PIN in user.pin and SO PIN
-// in so.pin.
+// newtoken: makes the token "gateway" in the directory token, user PIN in
+// user.pin and SO PIN in so.pin. A PIN costs less than it should: init.txt makes
+// tokens as users do.
 func cmdNewToken(ts *testscript.TestScript, neg bool, args []string) {
 	cmdPIN(ts, false, []string{"user.pin", "1357-user"})
 	cmdPIN(ts, false, []string{"so.pin", "2468-so"})
-	ts.Check(ts.Exec("cryptoki", "init", "--label", "gateway", "--so-pin-file", "so.pin", "--pin-file", "user.pin"))
+	store, err := fileflash.Open(ts.MkAbs("token"), &fileflash.Options{Create: true})
+	ts.Check(err)
+	defer store.Close()
+	device, err := soft.New(store, &soft.Options{KDF: soft.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}})
+	ts.Check(err)
+	m, err := cryptoki.NewModule(nil, device)
+	ts.Check(err)
+	defer m.Close()
+	ctx := context.Background()
+	slots, err := m.Slots(ctx, true)
+	ts.Check(err)
+	token, err := cryptoki.NewToken(ctx, m, slots[0], nil)
+	ts.Check(err)
+	defer token.Close()
+	ts.Check(token.Initialize(ctx, cryptoki.Setup{Label: "gateway", SOPIN: []byte("2468-so"), UserPIN: []byte("1357-user")}))
 }
 
 // snapshotOf returns what the directory holds: the records of a token, but for
