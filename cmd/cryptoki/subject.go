@@ -94,9 +94,12 @@ func parseRDNs(s string) ([]relativeNameSET, error) {
 // parseAttribute parses type=value up to a separator, , or + or ;, or the end.
 func parseAttribute(s string) (attr attributeTypeAndValue, sep byte, rest string, err error) {
 	name, s, ok := strings.Cut(s, "=")
+	if i := strings.IndexAny(name, ",+;"); i >= 0 {
+		name, ok = name[:i], false
+	}
 	name = strings.TrimSpace(name)
 	if !ok || name == "" {
-		return attr, 0, "", fmt.Errorf("%q is not type=value; a comma in a value is written \\,", strings.TrimSpace(name))
+		return attr, 0, "", fmt.Errorf("%q is not type=value; a comma in a value is written \\,", name)
 	}
 	value, sep, rest, err := unescapeValue(s)
 	if err != nil {
