@@ -15,9 +15,9 @@ import (
 // and receives it.
 func (gw *gateway) greet(ctx context.Context, step *steps) error {
 	var cert tls.Certificate
-	err := step.do("login", func() (_ string, err error) {
+	err := step.do("TLS key", func() (_ string, err error) {
 		cert, err = gw.token.TLSCertificate(ctx, cryptoki.DeviceCert, cryptoki.DevicePrivateKey)
-		return fmt.Sprintf("key found, chain of %d certificates", len(cert.Certificate)), err
+		return fmt.Sprintf("%q, with a chain of %d certificates", cryptoki.DevicePrivateKey, len(cert.Certificate)), err
 	})
 	if err != nil {
 		return err

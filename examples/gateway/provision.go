@@ -146,6 +146,21 @@ func writeFile(name string, data []byte, perm fs.FileMode) error {
 // provision puts what is missing into the six storage places. The device
 // certificate is the last: where it is, the identity is complete.
 func (gw *gateway) provision(ctx context.Context, step *steps) error {
+	// The token would log in by itself at the first use; here it is a step.
+	err := step.do("login", func() (string, error) {
+		info, err := gw.token.Info(ctx)
+		if err != nil || info.Flags&pkcs11.CKF_LOGIN_REQUIRED == 0 {
+			return "", err
+		}
+		session, err := gw.token.Session(ctx, pkcs11.CKF_SERIAL_SESSION)
+		if err != nil {
+			return "", err
+		}
+		return "with the PIN in " + filepath.Base(gw.set.pinFile), session.Close()
+	})
+	if err != nil {
+		return err
+	}
 	cert, err := gw.token.Certificate(ctx, cryptoki.DeviceCert)
 	if err == nil {
 		return step.do("identity", func() (string, error) { return gw.found(ctx, cert) })
