@@ -157,6 +157,8 @@ that the driver does not implement. A case that checks nothing fails. The list o
 outcomes is a file that each backend commits (write it with
 -conformance.update), so that a new skip shows in review.
 
+The table of functions and return codes is in [CONFORMANCE-CODES.md](CONFORMANCE-CODES.md).
+
 The suite is itself tested: mutants_test.go has modules and drivers that are
 wrong in one way each, and each must be caught by a case that it names.
 

@@ -37,7 +37,7 @@ func Cases() []Case { return slices.Concat(families...) }
 
 // families are the cases by family. A family's cases are next to each other.
 var families = [][]Case{
-	fitCases(), mbtCases(), moduleCases(), tokenCases(), sessionCases(), loginCases(), objectCases(), attributeCases(), findCases(), digestCases(), signCases(), verifyCases(), randomCases(), secretCases(), cryptCases(), manageCases(), storyCases(),
+	fitCases(), mbtCases(), moduleCases(), tokenCases(), sessionCases(), loginCases(), objectCases(), attributeCases(), findCases(), digestCases(), signCases(), verifyCases(), randomCases(), secretCases(), cryptCases(), manageCases(), codeCases(), storyCases(),
 }
 
 // missing returns why the case cannot run on the token, "" if it can.

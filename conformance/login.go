@@ -103,6 +103,14 @@ func loginCases() []Case {
 				if info.MaxPinLen > 0 && info.MaxPinLen < 1<<16 {
 					t.want(s.SetPIN(t.ctx, t.e.target.UserPIN, make([]byte, info.MaxPinLen+1)), pkcs11.CKR_PIN_LEN_RANGE)
 				}
+				ro := t.open(roSession)
+				t.want(ro.InitPIN(t.ctx, t.e.target.UserPIN), pkcs11.CKR_SESSION_READ_ONLY)
+				t.ok(ro.Close())
+				t.ok(s.Logout(t.ctx))
+				t.ok(s.Login(t.ctx, pkcs11.CKU_SO, t.e.target.SOPIN))
+				if info.MinPinLen > 0 {
+					t.want(s.InitPIN(t.ctx, make([]byte, info.MinPinLen-1)), pkcs11.CKR_PIN_LEN_RANGE)
+				}
 				t.ok(s.Close())
 				t.session()
 			}},
@@ -228,6 +236,7 @@ func lockPIN(t *T) {
 	})
 	t.check(flags()&pkcs11.CKF_USER_PIN_LOCKED != 0, "the PIN is locked, and CKF_USER_PIN_LOCKED is not set: %#x", flags())
 	t.want(s.Login(t.ctx, pkcs11.CKU_USER, t.e.target.UserPIN), pkcs11.CKR_PIN_LOCKED)
+	t.want(s.SetPIN(t.ctx, t.e.target.UserPIN, []byte("27182818")), pkcs11.CKR_PIN_LOCKED)
 	t.reopen() // switching off and on gives no new tries
 	s = t.open(rwSession)
 	t.want(s.Login(t.ctx, pkcs11.CKU_USER, t.e.target.UserPIN), pkcs11.CKR_PIN_LOCKED)

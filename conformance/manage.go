@@ -41,6 +41,8 @@ func manageCases() []Case {
 				t.want(err, incomplete)
 				_, err = s.GenerateKey(t.ctx, m, append(template(16), attr(pkcs11.CKA_VALUE, make([]byte, 16))))
 				t.want(err, inconsistent, readOnly, badType)
+				_, err = s.GenerateKey(t.ctx, m, append(template(16), attr(0x7777, []byte("x"))))
+				t.want(err, badType)
 				_, err = s.GenerateKey(t.ctx, m, append(template(16), attr(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_EC)))
 				t.want(err, inconsistent)
 				_, err = s.GenerateKey(t.ctx, mech(pkcs11.CKM_EC_KEY_PAIR_GEN), template(16))

@@ -51,6 +51,15 @@ func (r *recorder) lastCall() string {
 	return r.last
 }
 
+// lastOp returns the function that was called last: "SignInit".
+func (r *recorder) lastOp() string {
+	op, _, _ := strings.Cut(r.lastCall(), "(")
+	if i := strings.LastIndexByte(op, '.'); i >= 0 && !strings.HasPrefix(op, "Module.") {
+		op = op[i+1:]
+	}
+	return op
+}
+
 func (r *recorder) calls() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -65,7 +65,8 @@ type Result struct {
 	Failures  []Failure     `json:"failures,omitempty"`
 	Checks    int           `json:"checks"`
 	Calls     int           `json:"calls"`
-	Log       []string      `json:"log,omitempty"` // the calls made, of long cases the first and last
+	Codes     []string      `json:"codes,omitempty"` // "SignInit CKR_OK": what was wanted of which function, and came
+	Log       []string      `json:"log,omitempty"`   // the calls made, of long cases the first and last
 	Duration  time.Duration `json:"durationNanoseconds"`
 }
 

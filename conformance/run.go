@@ -248,6 +248,7 @@ func (e *env) run(ctx context.Context, c *Case) Result {
 		r.Failures = append(r.Failures, t.failures...)
 	}
 	r.Checks, r.Calls, r.Log = t.checks, t.rec.calls(), t.rec.log()
+	r.Codes = sortedKeys(t.codes)
 	select {
 	case <-started:
 		r.Duration = time.Since(start)

@@ -31,6 +31,7 @@ type T struct {
 	checks   int
 	sessions []*session
 	objects  []pkcs11.ObjectHandle
+	codes    map[string]bool // "SignInit CKR_OK": what was wanted, and came
 	cleanups []func()
 }
 
@@ -103,6 +104,13 @@ func (t *T) check(ok bool, format string, args ...any) {
 func (t *T) want(err error, codes ...pkcs11.Error) {
 	t.checked()
 	if isOneOf(err, codes) {
+		r, seen := t.root(), t.rec.lastOp()+" "+codeName(err)
+		r.mu.Lock()
+		if r.codes == nil {
+			r.codes = map[string]bool{}
+		}
+		r.codes[seen] = true
+		r.mu.Unlock()
 		return
 	}
 	t.fail(Failure{What: "the code is another", Got: codeName(err), Want: codeNames(codes)})

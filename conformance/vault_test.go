@@ -45,6 +45,7 @@ var (
 	_ driver.Destroyer        = (*vault)(nil)
 	_ driver.Updater          = (*vault)(nil)
 	_ driver.RandomReader     = (*vault)(nil)
+	_ driver.RandomSeeder     = (*vault)(nil)
 	_ driver.Authenticator    = (*vault)(nil)
 	_ driver.PINSetter        = (*vault)(nil)
 	_ driver.Initializer      = (*vault)(nil)
@@ -239,6 +240,9 @@ func (v *vault) ReadRandom(_ context.Context, b []byte) error {
 	_, err := rand.Read(b)
 	return err
 }
+
+// SeedRandom is for those who want to; crypto/rand needs no seed.
+func (v *vault) SeedRandom(context.Context, []byte) error { return nil }
 
 func (v *vault) check(user pkcs11.UserType, pin []byte) error {
 	switch {
