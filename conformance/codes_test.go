@@ -15,6 +15,9 @@ import (
 	"github.com/go-cryptoki/cryptoki/pal"
 )
 
+// cheap makes the many logins of the suite cost little.
+var cheap = &soft.Options{KDF: soft.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}}
+
 // TestCodes: each code that the standard lists for a function is wanted by a
 // case, and comes, or is not applicable for a reason.
 func TestCodes(t *testing.T) {
@@ -22,7 +25,7 @@ func TestCodes(t *testing.T) {
 	store := new(pal.Mem)
 	everything := conformance.Target{
 		Open: func(context.Context) (driver.Token, error) {
-			return soft.New(store, &soft.Options{KDF: soft.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}})
+			return soft.New(store, cheap)
 		},
 		Profile: all,
 	}

@@ -45,6 +45,15 @@ type lies struct {
 	verifyFinal  func(s *liar, ctx context.Context, sig []byte) error
 	generate     func(s *liar, ctx context.Context, m *pkcs11.Mechanism, pub, priv pkcs11.Template) (pkcs11.ObjectHandle, pkcs11.ObjectHandle, error)
 	cancel       func(s *liar, ctx context.Context, flags uint64) error
+	encrypt      func(s *liar, ctx context.Context, data, out []byte) (int, error)
+	decryptInit  func(s *liar, ctx context.Context, m *pkcs11.Mechanism, key pkcs11.ObjectHandle) error
+	decrypt      func(s *liar, ctx context.Context, data, out []byte) (int, error)
+	decryptFinal func(s *liar, ctx context.Context, out []byte) (int, error)
+	digestKey    func(s *liar, ctx context.Context, key pkcs11.ObjectHandle) error
+	generateKey  func(s *liar, ctx context.Context, m *pkcs11.Mechanism, t pkcs11.Template) (pkcs11.ObjectHandle, error)
+	wrap         func(s *liar, ctx context.Context, m *pkcs11.Mechanism, wrapping, key pkcs11.ObjectHandle, out []byte) (int, error)
+	unwrap       func(s *liar, ctx context.Context, m *pkcs11.Mechanism, key pkcs11.ObjectHandle, wrapped []byte, t pkcs11.Template) (pkcs11.ObjectHandle, error)
+	derive       func(s *liar, ctx context.Context, m *pkcs11.Mechanism, base pkcs11.ObjectHandle, t pkcs11.Template) (pkcs11.ObjectHandle, error)
 	random       func(s *liar, ctx context.Context, b []byte) error
 }
 
@@ -323,4 +332,67 @@ func (s *liar) GenerateRandom(ctx context.Context, b []byte) error {
 		return s.l.random(s, ctx, b)
 	}
 	return s.Session.GenerateRandom(ctx, b)
+}
+
+func (s *liar) Encrypt(ctx context.Context, data, out []byte) (int, error) {
+	if s.l.encrypt != nil {
+		return s.l.encrypt(s, ctx, data, out)
+	}
+	return s.Session.Encrypt(ctx, data, out)
+}
+
+func (s *liar) DecryptInit(ctx context.Context, m *pkcs11.Mechanism, key pkcs11.ObjectHandle) error {
+	if s.l.decryptInit != nil {
+		return s.l.decryptInit(s, ctx, m, key)
+	}
+	return s.Session.DecryptInit(ctx, m, key)
+}
+
+func (s *liar) Decrypt(ctx context.Context, data, out []byte) (int, error) {
+	if s.l.decrypt != nil {
+		return s.l.decrypt(s, ctx, data, out)
+	}
+	return s.Session.Decrypt(ctx, data, out)
+}
+
+func (s *liar) DecryptFinal(ctx context.Context, out []byte) (int, error) {
+	if s.l.decryptFinal != nil {
+		return s.l.decryptFinal(s, ctx, out)
+	}
+	return s.Session.DecryptFinal(ctx, out)
+}
+
+func (s *liar) DigestKey(ctx context.Context, key pkcs11.ObjectHandle) error {
+	if s.l.digestKey != nil {
+		return s.l.digestKey(s, ctx, key)
+	}
+	return s.Session.DigestKey(ctx, key)
+}
+
+func (s *liar) GenerateKey(ctx context.Context, m *pkcs11.Mechanism, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
+	if s.l.generateKey != nil {
+		return s.l.generateKey(s, ctx, m, t)
+	}
+	return s.Session.GenerateKey(ctx, m, t)
+}
+
+func (s *liar) WrapKey(ctx context.Context, m *pkcs11.Mechanism, wrapping, key pkcs11.ObjectHandle, out []byte) (int, error) {
+	if s.l.wrap != nil {
+		return s.l.wrap(s, ctx, m, wrapping, key, out)
+	}
+	return s.Session.WrapKey(ctx, m, wrapping, key, out)
+}
+
+func (s *liar) UnwrapKey(ctx context.Context, m *pkcs11.Mechanism, key pkcs11.ObjectHandle, wrapped []byte, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
+	if s.l.unwrap != nil {
+		return s.l.unwrap(s, ctx, m, key, wrapped, t)
+	}
+	return s.Session.UnwrapKey(ctx, m, key, wrapped, t)
+}
+
+func (s *liar) DeriveKey(ctx context.Context, m *pkcs11.Mechanism, base pkcs11.ObjectHandle, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
+	if s.l.derive != nil {
+		return s.l.derive(s, ctx, m, base, t)
+	}
+	return s.Session.DeriveKey(ctx, m, base, t)
 }

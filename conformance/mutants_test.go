@@ -12,8 +12,10 @@ import (
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/backends/soft"
 	"github.com/go-cryptoki/cryptoki/conformance"
 	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -22,6 +24,7 @@ type mutant struct {
 	name   string
 	caught string // the case
 	lies   lies
+	soft   bool // the right module is over backends/soft, which has more mechanisms
 	// or a driver that is wrong:
 	driver func(*vault) driver.Token
 }
@@ -648,6 +651,99 @@ var mutants = []mutant{
 		return info, err
 	}}},
 
+	// Secret keys, encryption, management of keys.
+	{name: "makes MACs of another key", caught: "SEC-01", soft: true, lies: lies{sign: func(s *liar, ctx context.Context, data, sig []byte) (int, error) {
+		n, err := s.Session.Sign(ctx, data, sig)
+		if err == nil && sig != nil {
+			sig[0]++
+		}
+		return n, err
+	}}},
+	{name: "compares the beginning of MACs", caught: "SEC-02", soft: true, lies: lies{verify: func(s *liar, ctx context.Context, data, sig []byte) error {
+		return forgive(s.Session.Verify(ctx, data, sig), pkcs11.CKR_SIGNATURE_LEN_RANGE)
+	}}},
+	{name: "finds secret keys by their value", caught: "SEC-03", soft: true, lies: lies{findInit: func(s *liar, ctx context.Context, t pkcs11.Template) error {
+		return s.Session.FindObjectsInit(ctx, drop(t, pkcs11.CKA_VALUE))
+	}}},
+	{name: "makes MACs with keys of any type", caught: "SEC-05", soft: true, lies: lies{signInit: func(s *liar, ctx context.Context, m *pkcs11.Mechanism, key pkcs11.ObjectHandle) error {
+		return forgive(s.Session.SignInit(ctx, m, key), pkcs11.CKR_KEY_TYPE_INCONSISTENT)
+	}}},
+	{name: "tells wrong padding from wrong lengths inside", caught: "CRY-01", soft: true, lies: lies{decrypt: func(s *liar, ctx context.Context, data, out []byte) (int, error) {
+		n, err := s.Session.Decrypt(ctx, data, out)
+		if s.key++; errors.Is(err, pkcs11.CKR_ENCRYPTED_DATA_INVALID) && s.key%2 == 0 {
+			err = pkcs11.CKR_DATA_INVALID
+		}
+		return n, err
+	}}},
+	{name: "decrypts OAEP with any label", caught: "CRY-02", soft: true, lies: lies{decrypt: func(s *liar, ctx context.Context, data, out []byte) (int, error) {
+		n, err := s.Session.Decrypt(ctx, data, out)
+		return n, forgive(err, pkcs11.CKR_ENCRYPTED_DATA_INVALID)
+	}}},
+	{name: "forgets the counter of AES-CTR", caught: "CRY-06", soft: true, lies: lies{decryptInit: func(s *liar, ctx context.Context, m *pkcs11.Mechanism, key pkcs11.ObjectHandle) error {
+		if p, ok := m.Params.(*pkcs11.CTRParams); ok {
+			m = &pkcs11.Mechanism{Type: m.Type, Params: &pkcs11.CTRParams{CounterBits: p.CounterBits}}
+		}
+		return s.Session.DecryptInit(ctx, m, key)
+	}}},
+	{name: "hands out plaintext before the tag is checked", caught: "CRY-07", soft: true, lies: lies{decrypt: func(s *liar, ctx context.Context, data, out []byte) (int, error) {
+		n, err := s.Session.Decrypt(ctx, data, out)
+		if errors.Is(err, pkcs11.CKR_ENCRYPTED_DATA_INVALID) {
+			out[0] = 1
+		}
+		return n, err
+	}}},
+	{name: "takes AES-CBC data that is no whole blocks", caught: "CRY-04", soft: true, lies: lies{encrypt: func(s *liar, ctx context.Context, data, out []byte) (int, error) {
+		n, err := s.Session.Encrypt(ctx, data, out)
+		return n, forgive(err, pkcs11.CKR_DATA_LEN_RANGE)
+	}}},
+	{name: "takes wrong padding at the end of parts", caught: "COD-06", soft: true, lies: lies{decryptFinal: func(s *liar, ctx context.Context, out []byte) (int, error) {
+		n, err := s.Session.DecryptFinal(ctx, out)
+		return n, forgive(err, pkcs11.CKR_ENCRYPTED_DATA_INVALID)
+	}}},
+	{name: "digests private keys", caught: "COD-07", soft: true, lies: lies{digestKey: func(s *liar, ctx context.Context, key pkcs11.ObjectHandle) error {
+		return forgive(s.Session.DigestKey(ctx, key), pkcs11.CKR_KEY_INDIGESTIBLE)
+	}}},
+	{name: "generates AES keys of 16 bytes whatever the length", caught: "KEY-01", soft: true, lies: lies{generateKey: func(s *liar, ctx context.Context, m *pkcs11.Mechanism, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
+		return s.Session.GenerateKey(ctx, m, t.Clone().Set(pkcs11.Attr(pkcs11.CKA_VALUE_LEN, 16)))
+	}}},
+	{name: "derives the first bytes of a secret", caught: "KEY-04", soft: true, lies: lies{derive: func(s *liar, ctx context.Context, m *pkcs11.Mechanism, base pkcs11.ObjectHandle, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
+		return s.Session.DeriveKey(ctx, m, base, drop(t, pkcs11.CKA_VALUE_LEN))
+	}}},
+	{name: "derives of points that are not on the curve", caught: "KEY-05", soft: true, lies: lies{derive: func(s *liar, ctx context.Context, m *pkcs11.Mechanism, base pkcs11.ObjectHandle, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
+		h, err := s.Session.DeriveKey(ctx, m, base, t)
+		return h, forgive(err, pkcs11.CKR_MECHANISM_PARAM_INVALID)
+	}}},
+	{name: "unwraps what was changed", caught: "KEY-06", soft: true, lies: lies{unwrap: func(s *liar, ctx context.Context, m *pkcs11.Mechanism, key pkcs11.ObjectHandle, wrapped []byte, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
+		h, err := s.Session.UnwrapKey(ctx, m, key, wrapped, t)
+		return h, forgive(err, pkcs11.CKR_WRAPPED_KEY_INVALID)
+	}}},
+	{name: "wraps keys that are not extractable", caught: "KEY-07", soft: true, lies: lies{wrap: func(s *liar, ctx context.Context, m *pkcs11.Mechanism, wrapping, key pkcs11.ObjectHandle, out []byte) (int, error) {
+		n, err := s.Session.WrapKey(ctx, m, wrapping, key, out)
+		return n, forgive(err, pkcs11.CKR_KEY_UNEXTRACTABLE)
+	}}},
+	{name: "forgets that an unwrapped key was outside", caught: "KEY-08", soft: true, lies: lies{get: turn(pkcs11.CKA_NEVER_EXTRACTABLE, true)}},
+	{name: "wraps sensitive keys under keys that somebody knows", caught: "KEY-11", soft: true, lies: lies{wrap: func(s *liar, ctx context.Context, m *pkcs11.Mechanism, wrapping, key pkcs11.ObjectHandle, out []byte) (int, error) {
+		n, err := s.Session.WrapKey(ctx, m, wrapping, key, out)
+		return n, forgive(err, pkcs11.CKR_KEY_NOT_WRAPPABLE)
+	}}},
+	{name: "unwraps sensitive keys as others", caught: "KEY-11", soft: true, lies: lies{unwrap: func(s *liar, ctx context.Context, m *pkcs11.Mechanism, key pkcs11.ObjectHandle, wrapped []byte, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
+		h, err := s.Session.UnwrapKey(ctx, m, key, wrapped, t)
+		return h, forgive(err, pkcs11.CKR_TEMPLATE_INCONSISTENT)
+	}}},
+	{name: "copies without checking the template", caught: "COD-09", lies: lies{copy: func(s *liar, ctx context.Context, h pkcs11.ObjectHandle, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
+		c, err := s.Session.CopyObject(ctx, h, t)
+		return c, forgive(err, pkcs11.CKR_ATTRIBUTE_TYPE_INVALID)
+	}}},
+	{name: "takes the first of two labels", caught: "COD-15", lies: lies{create: func(s *liar, ctx context.Context, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
+		var once pkcs11.Template
+		for _, a := range t {
+			if !once.Has(a.Type) {
+				once = append(once, a)
+			}
+		}
+		return s.Session.CreateObject(ctx, once)
+	}}},
+
 	// Drivers.
 	{name: "a driver that signs in DER", caught: "FIT-23", driver: func(v *vault) driver.Token { return derVault{v} }},
 	{name: "a driver that promises keys and generates none", caught: "MOD-09", driver: func(v *vault) driver.Token { return barrenVault{v, v, v, v, v, v, v} }},
@@ -826,12 +922,19 @@ func (v *sameVault) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, pu
 
 // target is the mutant as the suite opens it.
 func (m *mutant) target() conformance.Target {
-	disk, n := &medium{}, &notes{}
+	disk, store, n := &medium{}, new(pal.Mem), &notes{}
 	if m.driver != nil {
 		return conformance.Target{Profile: all, Open: func(context.Context) (driver.Token, error) { return m.driver(&vault{medium: disk}), nil }}
 	}
 	return conformance.Target{Profile: all, OpenModule: func(context.Context) (cryptoki.Module, error) {
-		mod, err := cryptoki.NewModule(nil, &vault{medium: disk})
+		var token driver.Token = &vault{medium: disk}
+		if m.soft {
+			var err error
+			if token, err = soft.New(store, cheap); err != nil {
+				return nil, err
+			}
+		}
+		mod, err := cryptoki.NewModule(nil, token)
 		if err != nil {
 			return nil, err
 		}
@@ -868,6 +971,7 @@ func TestMutants(t *testing.T) {
 // TestHonestModule is the control of TestMutants: a module that is wrapped and
 // tells no lies passes.
 func TestHonestModule(t *testing.T) {
-	m := mutant{}
-	conformance.Run(t, m.target())
+	for name, m := range map[string]mutant{"vault": {}, "soft": {soft: true}} {
+		t.Run(name, func(t *testing.T) { conformance.Run(t, m.target()) })
+	}
 }

@@ -131,6 +131,9 @@ func TestTokenInUse(t *testing.T) {
 	if disk.label != "in use" || disk.pins[1] != "0000" {
 		t.Errorf("label or PIN changed")
 	}
+	if disk.wrong > 0 {
+		t.Errorf("the suite tried %d wrong PINs on a token that is not its own", disk.wrong)
+	}
 	if report.Passed < 300 {
 		t.Errorf("only %d cases ran", report.Passed)
 	}

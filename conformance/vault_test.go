@@ -23,6 +23,7 @@ type medium struct {
 	label       string
 	pins        [2]string // of the SO and the user
 	tries       [2]int
+	wrong       int // PINs that were wrong, ever
 	next        int
 	objects     []*thing
 }
@@ -252,6 +253,7 @@ func (v *vault) check(user pkcs11.UserType, pin []byte) error {
 		return pkcs11.CKR_PIN_LOCKED
 	case v.pins[user] != string(pin):
 		v.tries[user]++
+		v.wrong++
 		return pkcs11.CKR_PIN_INCORRECT
 	}
 	v.tries[user] = 0
