@@ -131,3 +131,11 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkKDF is what a PIN costs by default. With -tags purego it is without
+// assembly, as on ARM.
+func BenchmarkKDF(b *testing.B) {
+	for b.Loop() {
+		DefaultKDF.key(userPIN, [16]byte{})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -97,16 +98,24 @@ func (t *Token) checkPIN(ctx context.Context, who role, pin []byte) (*keyring, e
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	rec, err := t.spend(who)
+	rec, before, err := t.spend(who)
 	if err != nil {
 		return nil, err
+	}
+	if !t.opts.noDelay {
+		if err := pause(ctx, delay(before, int(rec.maxTries))); err != nil {
+			return nil, err
+		}
 	}
 	w := rec.key(who)
 	wrapped, err := t.unsealed(rec, w.wrapped)
 	if err != nil {
 		return nil, err
 	}
-	tokenKey, err := w.unwrap(wrapped, pin, who.tag(), rec.serial, rec.epoch)
+	var tokenKey []byte
+	confidential(func() {
+		tokenKey, err = w.unwrap(wrapped, pin, who.tag(), rec.serial, rec.epoch)
+	})
 	if err != nil {
 		t.mu.Lock()
 		left := int(rec.maxTries) - t.used(who)
@@ -123,40 +132,66 @@ func (t *Token) checkPIN(ctx context.Context, who role, pin []byte) (*keyring, e
 	return t.checked(rec, tokenKey)
 }
 
+// delay is how long a try waits after so many wrong ones before: not at all for
+// the first half of those there are, then a tenth of a second, and twice as long
+// each time, up to eight seconds.
+func delay(before, limit int) time.Duration {
+	n := before - limit/2
+	if n < 0 || before == 0 {
+		return 0
+	}
+	return min(100*time.Millisecond<<min(n, 7), 8*time.Second)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("soft: the try is spent: %w: %w", pkcs11.CKR_FUNCTION_CANCELED, ctx.Err())
+	}
+}
+
 // spend counts a try, durably unless the medium cannot be written. It returns
-// the token's record as it is now.
-func (t *Token) spend(who role) (*tokenRecord, error) {
+// the token's record as it is now, and how many wrong tries there were before.
+func (t *Token) spend(who role) (rec *tokenRecord, before int, err error) {
 	t.io.Lock()
 	defer t.io.Unlock()
 	if t.isClosed() {
-		return nil, errClosed
+		return nil, 0, errClosed
 	}
 	unlock, err := t.lock()
 	if err == nil {
 		defer unlock()
 	} else if !unwritable(err) {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := t.loadToken(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	t.mu.Lock()
-	rec, tries, used := t.rec, t.tries, 0
+	rec = t.rec
+	tries := t.tries
 	if rec != nil {
-		used = t.used(who)
+		before = t.used(who)
 	}
 	t.mu.Unlock()
 	switch {
 	case rec == nil:
-		return nil, fmt.Errorf("soft: the token is not initialized: %w", pkcs11.CKR_USER_PIN_NOT_INITIALIZED)
+		return nil, 0, fmt.Errorf("soft: the token is not initialized: %w", pkcs11.CKR_USER_PIN_NOT_INITIALIZED)
 	case who == userRole && rec.flags&flagNoPIN != 0:
-		return nil, fmt.Errorf("soft: the user of this token has no PIN and need not log in: %w", pkcs11.CKR_USER_PIN_NOT_INITIALIZED)
+		return nil, 0, fmt.Errorf("soft: the user of this token has no PIN and need not log in: %w", pkcs11.CKR_USER_PIN_NOT_INITIALIZED)
 	case rec.key(who).wrapped == nil:
-		return nil, fmt.Errorf("soft: the %v has no PIN yet: %w", who, pkcs11.CKR_USER_PIN_NOT_INITIALIZED)
-	case used >= int(rec.maxTries) && who == userRole:
-		return nil, fmt.Errorf("soft: the user PIN is locked after %d wrong ones; the SO can set a new one: %w", rec.maxTries, pkcs11.CKR_PIN_LOCKED)
-	case used >= int(rec.maxTries):
-		return nil, fmt.Errorf("soft: the SO PIN is locked after %d wrong ones: %w", rec.maxTries, pkcs11.CKR_PIN_LOCKED)
+		return nil, 0, fmt.Errorf("soft: the %v has no PIN yet: %w", who, pkcs11.CKR_USER_PIN_NOT_INITIALIZED)
+	case before >= int(rec.maxTries) && who == userRole:
+		return nil, 0, fmt.Errorf("soft: the user PIN is locked after %d wrong ones; the SO can set a new one: %w", rec.maxTries, pkcs11.CKR_PIN_LOCKED)
+	case before >= int(rec.maxTries):
+		return nil, 0, fmt.Errorf("soft: the SO PIN is locked after %d wrong ones: %w", rec.maxTries, pkcs11.CKR_PIN_LOCKED)
 	}
 	*tries.count(who)++
 	err = t.wroteTries(t.store.Save(nameTries, tries.encode()))
@@ -168,10 +203,10 @@ func (t *Token) spend(who role) (*tokenRecord, error) {
 	case unwritable(err):
 		t.unspent[who-soRole]++
 	default:
-		return nil, err
+		return nil, 0, err
 	}
 	t.publish()
-	return rec, nil
+	return rec, before, nil
 }
 
 // restore takes the tries of a role back after a right PIN. If that cannot be
@@ -317,7 +352,10 @@ func (t *Token) setPIN(rec *tokenRecord, who role, tokenKey, pin []byte) error {
 // wrap puts the token key under a PIN, and under the platform's key if there is
 // one.
 func (t *Token) wrap(tokenKey, pin []byte, who role, rec *tokenRecord) (wrappedKey, error) {
-	w := wrap(tokenKey, pin, who.tag(), rec.serial, rec.epoch, t.opts.KDF)
+	var w wrappedKey
+	confidential(func() {
+		w = wrap(tokenKey, pin, who.tag(), rec.serial, rec.epoch, t.opts.KDF)
+	})
 	if rec.flags&flagSealed == 0 {
 		return w, nil
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/pal"
@@ -69,46 +71,76 @@ func TestTries(t *testing.T) {
 		{"SO", pkcs11.CKU_SO, soFlags, pkcs11.CKF_SO_PIN_COUNT_LOW, pkcs11.CKF_SO_PIN_FINAL_TRY, pkcs11.CKF_SO_PIN_LOCKED},
 	} {
 		t.Run(who.name, func(t *testing.T) {
-			store := new(pal.Mem)
-			token := newToken(t, store)
-			right := map[pkcs11.UserType][]byte{pkcs11.CKU_USER: userPIN, pkcs11.CKU_SO: soPIN}[who.user]
-			wantFlags(t, token, userFlags|soFlags, 0)
-			for i := range DefaultMaxTries - 1 {
-				wantCode(t, "wrong PIN", token.Login(ctx, who.user, []byte("wrong")), pkcs11.CKR_PIN_INCORRECT)
-				want := who.low
-				if i == DefaultMaxTries-2 {
-					want |= who.final
+			synctest.Test(t, func(t *testing.T) {
+				store := new(pal.Mem)
+				token := newToken(t, store)
+				right := map[pkcs11.UserType][]byte{pkcs11.CKU_USER: userPIN, pkcs11.CKU_SO: soPIN}[who.user]
+				wantFlags(t, token, userFlags|soFlags, 0)
+				for i := range DefaultMaxTries - 1 {
+					wantCode(t, "wrong PIN", token.Login(ctx, who.user, []byte("wrong")), pkcs11.CKR_PIN_INCORRECT)
+					want := who.low
+					if i == DefaultMaxTries-2 {
+						want |= who.final
+					}
+					wantFlags(t, token, userFlags|soFlags, want)
+					must(t, token.Close())
+					token = openToken(t, store)
+					wantFlags(t, token, userFlags|soFlags, want)
 				}
-				wantFlags(t, token, userFlags|soFlags, want)
+				must(t, token.Login(ctx, who.user, right))
+				wantFlags(t, token, userFlags|soFlags, 0)
+				must(t, token.Logout(ctx))
+				for range DefaultMaxTries {
+					wantCode(t, "wrong PIN", token.Login(ctx, who.user, []byte("wrong")), pkcs11.CKR_PIN_INCORRECT)
+				}
+				wantFlags(t, token, userFlags|soFlags, who.low|who.lock)
+				wantCode(t, "right PIN, locked", token.Login(ctx, who.user, right), pkcs11.CKR_PIN_LOCKED)
+				wantCode(t, "SetPIN, locked", token.SetPIN(ctx, who.user, right, newUserPIN), pkcs11.CKR_PIN_LOCKED)
 				must(t, token.Close())
 				token = openToken(t, store)
-				wantFlags(t, token, userFlags|soFlags, want)
-			}
-			must(t, token.Login(ctx, who.user, right))
-			wantFlags(t, token, userFlags|soFlags, 0)
-			must(t, token.Logout(ctx))
-			for range DefaultMaxTries {
-				wantCode(t, "wrong PIN", token.Login(ctx, who.user, []byte("wrong")), pkcs11.CKR_PIN_INCORRECT)
-			}
-			wantFlags(t, token, userFlags|soFlags, who.low|who.lock)
-			wantCode(t, "right PIN, locked", token.Login(ctx, who.user, right), pkcs11.CKR_PIN_LOCKED)
-			wantCode(t, "SetPIN, locked", token.SetPIN(ctx, who.user, right, newUserPIN), pkcs11.CKR_PIN_LOCKED)
-			must(t, token.Close())
-			token = openToken(t, store)
-			wantFlags(t, token, userFlags|soFlags, who.low|who.lock)
-			wantCode(t, "right PIN, locked, after a restart", token.Login(ctx, who.user, right), pkcs11.CKR_PIN_LOCKED)
-			if who.user == pkcs11.CKU_SO {
-				wantCode(t, "InitToken, locked", token.InitToken(ctx, soPIN, "x"), pkcs11.CKR_PIN_LOCKED)
-				must(t, token.Login(ctx, pkcs11.CKU_USER, userPIN)) // counts by itself
-				return
-			}
-			must(t, token.Login(ctx, pkcs11.CKU_SO, soPIN))
-			must(t, token.InitPIN(ctx, newUserPIN))
-			wantFlags(t, token, userFlags|soFlags, 0)
-			must(t, token.Logout(ctx))
-			wantCode(t, "old PIN", token.Login(ctx, pkcs11.CKU_USER, userPIN), pkcs11.CKR_PIN_INCORRECT)
-			must(t, token.Login(ctx, pkcs11.CKU_USER, newUserPIN))
+				wantFlags(t, token, userFlags|soFlags, who.low|who.lock)
+				wantCode(t, "right PIN, locked, after a restart", token.Login(ctx, who.user, right), pkcs11.CKR_PIN_LOCKED)
+				if who.user == pkcs11.CKU_SO {
+					wantCode(t, "InitToken, locked", token.InitToken(ctx, soPIN, "x"), pkcs11.CKR_PIN_LOCKED)
+					must(t, token.Login(ctx, pkcs11.CKU_USER, userPIN)) // counts by itself
+					return
+				}
+				must(t, token.Login(ctx, pkcs11.CKU_SO, soPIN))
+				must(t, token.InitPIN(ctx, newUserPIN))
+				wantFlags(t, token, userFlags|soFlags, 0)
+				must(t, token.Logout(ctx))
+				wantCode(t, "old PIN", token.Login(ctx, pkcs11.CKU_USER, userPIN), pkcs11.CKR_PIN_INCORRECT)
+				must(t, token.Login(ctx, pkcs11.CKU_USER, newUserPIN))
+			})
 		})
+	}
+}
+
+// TestDelay measures how long wrong PINs take, in the bubble's time: not at all
+// at first, then longer each time, and nothing after a right one.
+func TestDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		token := newToken(t, new(pal.Mem))
+		took := func(pin []byte) time.Duration {
+			start := time.Now()
+			token.Login(ctx, pkcs11.CKU_USER, pin)
+			return time.Since(start)
+		}
+		ms := time.Millisecond
+		for i, want := range []time.Duration{0, 0, 0, 0, 0, 100 * ms, 200 * ms, 400 * ms, 800 * ms} {
+			if got := took([]byte("wrong")); got != want {
+				t.Errorf("wrong PIN %d took %v, want %v", i+1, got, want)
+			}
+		}
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := token.Login(short, pkcs11.CKU_USER, userPIN); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a try that was given up: %v", err)
+		}
+		wantFlags(t, token, userFlags, pkcs11.CKF_USER_PIN_COUNT_LOW|pkcs11.CKF_USER_PIN_LOCKED)
+	})
+	if d := delay(254, 255); d != 8*time.Second {
+		t.Errorf("the longest delay is %v", d)
 	}
 }
 
@@ -175,25 +207,27 @@ func TestTryThatCannotBeCounted(t *testing.T) {
 
 	for _, reason := range []error{pal.ErrReadOnly, pal.ErrFull} {
 		t.Run(reason.Error(), func(t *testing.T) {
-			token := openToken(t, batching{&flaky{Store: mem, cut: 1, err: reason}})
-			login(t, token)
-			signer := find(t, token, pkcs11.CKO_PRIVATE_KEY, "key").(driver.Signer)
-			if _, err := signer.Sign(ctx, &pkcs11.Mechanism{Type: pkcs11.CKM_ECDSA}, make([]byte, 32)); err != nil {
-				t.Error(err)
-			}
-			_, _, err := token.GenerateKeyPair(ctx, ecGen, publicTemplate(pkcs11.CKK_EC, "n", pkcs11.CKA_EC_PARAMS, oidP256), privateTemplate(pkcs11.CKK_EC, "n"), nil)
-			if reason == pal.ErrReadOnly {
-				wantCode(t, "generate", err, pkcs11.CKR_TOKEN_WRITE_PROTECTED)
-				wantFlags(t, token, pkcs11.CKF_WRITE_PROTECTED, pkcs11.CKF_WRITE_PROTECTED)
-			} else {
-				wantCode(t, "generate", err, pkcs11.CKR_DEVICE_MEMORY)
-				wantFlags(t, token, pkcs11.CKF_WRITE_PROTECTED, 0)
-			}
-			must(t, token.Logout(ctx))
-			for range DefaultMaxTries {
-				wantCode(t, "wrong PIN", token.Login(ctx, pkcs11.CKU_USER, []byte("wrong")), pkcs11.CKR_PIN_INCORRECT)
-			}
-			wantCode(t, "tries in memory", token.Login(ctx, pkcs11.CKU_USER, userPIN), pkcs11.CKR_PIN_LOCKED)
+			synctest.Test(t, func(t *testing.T) {
+				token := openToken(t, batching{&flaky{Store: mem, cut: 1, err: reason}})
+				login(t, token)
+				signer := find(t, token, pkcs11.CKO_PRIVATE_KEY, "key").(driver.Signer)
+				if _, err := signer.Sign(ctx, &pkcs11.Mechanism{Type: pkcs11.CKM_ECDSA}, make([]byte, 32)); err != nil {
+					t.Error(err)
+				}
+				_, _, err := token.GenerateKeyPair(ctx, ecGen, publicTemplate(pkcs11.CKK_EC, "n", pkcs11.CKA_EC_PARAMS, oidP256), privateTemplate(pkcs11.CKK_EC, "n"), nil)
+				if reason == pal.ErrReadOnly {
+					wantCode(t, "generate", err, pkcs11.CKR_TOKEN_WRITE_PROTECTED)
+					wantFlags(t, token, pkcs11.CKF_WRITE_PROTECTED, pkcs11.CKF_WRITE_PROTECTED)
+				} else {
+					wantCode(t, "generate", err, pkcs11.CKR_DEVICE_MEMORY)
+					wantFlags(t, token, pkcs11.CKF_WRITE_PROTECTED, 0)
+				}
+				must(t, token.Logout(ctx))
+				for range DefaultMaxTries {
+					wantCode(t, "wrong PIN", token.Login(ctx, pkcs11.CKU_USER, []byte("wrong")), pkcs11.CKR_PIN_INCORRECT)
+				}
+				wantCode(t, "tries in memory", token.Login(ctx, pkcs11.CKU_USER, userPIN), pkcs11.CKR_PIN_LOCKED)
+			})
 		})
 	}
 }

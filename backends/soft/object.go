@@ -149,14 +149,20 @@ func (o *object) parse() (*key, error) {
 	// Logout waits until the key is where it finds it.
 	o.t.mu.RLock()
 	defer o.t.mu.RUnlock()
-	values, err := o.valuesLocked()
+	var k *key
+	var err error
+	confidential(func() {
+		var values pkcs11.Template
+		if values, err = o.valuesLocked(); err != nil {
+			return
+		}
+		defer keys.Wipe(values)
+		if k, err = parseKey(o, values); err != nil {
+			err = damaged(o.name, "its key: %v", err)
+		}
+	})
 	if err != nil {
 		return nil, err
-	}
-	defer keys.Wipe(values)
-	k, err := parseKey(o, values)
-	if err != nil {
-		return nil, damaged(o.name, "its key: %v", err)
 	}
 	k.retain()
 	s.key.Store(k)

@@ -20,12 +20,10 @@ type KDF struct {
 	Threads   uint8  // 1 to 16
 }
 
-// DefaultKDF is the cost of a PIN unless Options say otherwise: 64 MiB of memory
-// written, 32 MiB at a time, by four threads. That is above the least that OWASP
-// asks of Argon2id (2 passes over 19 MiB), takes about 35 ms on a server's core
-// and is meant to take about a quarter of a second on the four cores of a
-// Raspberry Pi 3 with a 64-bit system. A Pi Zero, of one slow core, needs some
-// seconds; give it a smaller cost when the token is made.
+// DefaultKDF is the cost of a PIN unless Options say otherwise: two passes over
+// 32 MiB, by four threads, which is more than the least that OWASP asks of
+// Argon2id (two passes over 19 MiB). docs/soft.md says how long that takes, and
+// where to choose less.
 var DefaultKDF = KDF{MemoryKiB: 32 << 10, Passes: 2, Threads: 4}
 
 // check says what is wrong with the parameters. The limits keep a forged record

@@ -61,6 +61,8 @@ type Options struct {
 	// MaxTries is how many wrong PINs in a row lock a PIN, 1 to 255; 0 is
 	// DefaultMaxTries.
 	MaxTries int
+
+	noDelay bool // for tests that lock PINs
 }
 
 // A Token is a software token. It is a driver.Token with all abilities of one
