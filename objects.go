@@ -1,7 +1,6 @@
 package cryptoki
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -350,9 +349,6 @@ func read(ctx context.Context, s Session, h pkcs11.ObjectHandle, attrs []pkcs11.
 	}
 	return slices.DeleteFunc(t, func(a pkcs11.Attribute) bool { return a.Value == nil || a.Err() != nil }), nil
 }
-
-// sameID reports whether two objects belong together by CKA_ID.
-func sameID(a, b []byte) bool { return len(a) > 0 && bytes.Equal(a, b) }
 
 // nameFilter returns what to search for: an object of that class with a label,
 // or that a pkcs11: URI describes.

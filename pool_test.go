@@ -137,16 +137,16 @@ func TestPoolIsFair(t *testing.T) {
 			t.Fatal(err)
 		}
 		var order []int
-		var mu sync.Mutex
 		var wg sync.WaitGroup
 		for i := range 5 {
 			wg.Go(func() {
-				if _, err := token.Objects(t.Context(), nil); err != nil {
+				s, err := token.Session(t.Context(), 0)
+				if err != nil {
 					t.Error(err)
+					return
 				}
-				mu.Lock()
-				order = append(order, i)
-				mu.Unlock()
+				order = append(order, i) // while this goroutine has the only session
+				s.Close()
 			})
 			synctest.Wait()
 		}

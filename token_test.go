@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
@@ -233,11 +232,4 @@ func connect(server, client *tls.Config) error {
 	}
 	b.Close()
 	return errors.Join(err, <-done)
-}
-
-func mustVerify(t *testing.T, pub crypto.PublicKey, msg, sig []byte) {
-	t.Helper()
-	if !ed25519.Verify(pub.(ed25519.PublicKey), msg, sig) {
-		t.Fatal("the signature does not verify")
-	}
 }

@@ -68,9 +68,7 @@ type liarModule struct {
 type notes struct {
 	mu    sync.Mutex
 	key   pkcs11.ObjectHandle
-	mech  *pkcs11.Mechanism
 	bytes map[string][]byte
-	n     int
 	other cryptoki.Session
 	all   []cryptoki.Session
 }

@@ -126,7 +126,7 @@ func CheckName(name string) error {
 	}
 	for _, c := range []byte(name) {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' {
-			return fmt.Errorf("pal: record name %q contains %q; allowed are a-z 0-9 - .", name, c)
+			return fmt.Errorf("pal: record name %q contains %q, which is none of a-z 0-9 . and -", name, c)
 		}
 	}
 	return nil

@@ -135,12 +135,6 @@ func (o *options) find(name string, long bool) *option {
 	return nil
 }
 
-// given reports whether the flag was in the arguments.
-func (o *options) given(long string) bool {
-	opt := o.find(long, true)
-	return opt != nil && opt.given
-}
-
 // unknown never repeats a value: --pin=1234 must not end up in a log.
 func (o *options) unknown(arg, name string) error {
 	dashes := "--"

@@ -386,11 +386,11 @@ func Records(s pal.Store) (map[string][]byte, error) {
 	all := make(map[string][]byte, len(names))
 	for _, name := range names {
 		if _, ok := all[name]; ok {
-			return nil, fmt.Errorf("Names returned %s twice", name)
+			return nil, fmt.Errorf("record %s is returned twice by Names", name)
 		}
 		data, err := s.Load(name)
 		if err != nil {
-			return nil, fmt.Errorf("Load: %w", err)
+			return nil, fmt.Errorf("record %s: %w", name, err)
 		}
 		all[name] = data
 	}

@@ -143,7 +143,7 @@ func oldOrNew(c *Cut, open func(m *Medium) (pal.Store, error), sts []map[string]
 	}
 	got["after"] = pattern(33)
 	if err := s.Save("after", pattern(33)); err != nil {
-		return fmt.Errorf("Save: %w", err)
+		return fmt.Errorf("saving after the cut: %w", err)
 	}
 	if s, err = open(c.Medium); err != nil {
 		return fmt.Errorf("open again: %w", err)
