@@ -126,25 +126,36 @@ func (f *osFile) Status() (size int64, linked bool, err error) {
 }
 
 func (d *directory) OpenFile(name string, flag int) (File, error) {
-	f, err := d.root.OpenFile(name, flag|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	f, err := d.root.OpenFile(name, flag|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
-		if errors.Is(err, syscall.ELOOP) {
-			return nil, fmt.Errorf("%s: %w: it is a symbolic link; remove it", name, ErrUnsafe)
-		}
 		return nil, fmt.Errorf("%s: %w", name, plain(err))
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is no regular file; move it away")
-	}
-	if err == nil && flag&os.O_CREATE == 0 {
-		err = private(info, 0o077, "chmod 600 it")
-	}
-	if err != nil {
+	if err := d.check(name, f, flag); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return &osFile{File: f, fd: int(f.Fd())}, nil
+}
+
+// check refuses what is no file of the user alone. A Root follows symbolic links
+// that stay in the directory.
+func (d *directory) check(name string, f *os.File, flag int) error {
+	info, err := f.Stat()
+	if err != nil {
+		return plain(err)
+	}
+	named, err := d.root.Lstat(name)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist): // it may have been replaced just now
+		return plain(err)
+	case err == nil && named.Mode()&fs.ModeSymlink != 0:
+		return fmt.Errorf("%w: it is a symbolic link; remove it", ErrUnsafe)
+	case !info.Mode().IsRegular():
+		return errors.New("it is no regular file; move it away")
+	case flag&os.O_CREATE != 0:
+		return nil
+	}
+	return private(info, 0o077, "chmod 600 it")
 }
 
 func (d *directory) Current(name string, f File) (bool, error) {

@@ -110,7 +110,7 @@ func (m *image) entry(w *window, off int64) (next int64, top [entrySize]byte, er
 	// Data need only be looked at if it may have been cut short.
 	if durable, err := m.durable(w, next); err != nil {
 		return 0, top, err
-	} else if !durable {
+	} else if !durable && off >= m.base {
 		whole, err := m.whole(w, off, head)
 		if err != nil {
 			return 0, top, err
