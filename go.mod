@@ -11,6 +11,8 @@ require (
 
 require go.yaml.in/yaml/v3 v3.0.5 // indirect
 
+require periph.io/x/conn/v3 v3.7.2
+
 require (
 	github.com/rogpeppe/go-internal v1.16.0
 	golang.org/x/tools v0.26.0 // indirect

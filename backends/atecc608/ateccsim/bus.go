@@ -1,0 +1,196 @@
+package ateccsim
+
+import "time"
+
+// Tx is one transfer: w is written, then r is read after a repeated start. A
+// transfer to address 0 is a wake pulse and always ends in ErrNACK, as does one
+// to a chip that is asleep, idle or busy. As on Linux, a transfer without any
+// byte is none.
+func (c *Chip) Tx(addr uint16, w, r []byte) error {
+	if len(w) == 0 && len(r) == 0 {
+		return nil
+	}
+	<-c.bus
+	defer c.release()
+	if c.err != nil {
+		return c.err
+	}
+	err := c.transfer(addr, w, r)
+	c.save()
+	return err
+}
+
+func (c *Chip) transfer(addr uint16, w, r []byte) error {
+	f := c.opts.Faults
+	if f.fires(PowerCutTx, 0) {
+		c.powerOff()
+	}
+	if f.fires(StuckBus, 0) {
+		c.event(addr, w, nil, ErrBus, "")
+		return ErrBus
+	}
+	c.tick()
+	if f.fires(WatchdogNow, 0) && c.power == awake {
+		c.sleep()
+	}
+	if len(w) > 0 {
+		note, err := c.write(addr, w)
+		c.event(addr, w, nil, err, note)
+		if err != nil {
+			return err
+		}
+	}
+	if len(r) > 0 {
+		note, err := c.read(addr, r)
+		c.event(addr, nil, r, err, note)
+		return err
+	}
+	return nil
+}
+
+// spend lets the bits of a transfer pass.
+func (c *Chip) spend(bits int) {
+	if c.opts.Timing.Wire {
+		c.opts.Clock.Sleep(wire(bits, c.speed))
+	}
+	c.tick()
+}
+
+// The bits of a start condition with the address byte and its acknowledge, of a
+// byte, and of a stop condition.
+const (
+	addressBits = 10
+	byteBits    = 9
+	stopBits    = 1
+)
+
+// addressed is the part of a transfer up to the acknowledge of the address.
+func (c *Chip) addressed(addr uint16, read bool) bool {
+	b := byte(addr << 1)
+	if read {
+		b |= 1
+	}
+	c.spend(addressBits)
+	if addr == 0 || c.opts.TrafficWakes && (c.power == asleep || c.power == idle) {
+		if pulse(b, c.speed) >= wakePulse {
+			c.wake()
+		}
+		if addr == 0 || addr == c.addr {
+			c.spend(stopBits)
+			return false
+		}
+	}
+	ok := addr == c.addr && c.power == awake && !c.busy() && !(read && len(c.in) > 0)
+	if ok && c.opts.Faults.fires(NACK, 0) {
+		ok = false
+	}
+	if !ok {
+		c.spend(stopBits)
+	}
+	return ok
+}
+
+func (c *Chip) busy() bool {
+	return !c.busyUntil.IsZero() && c.now().Before(c.busyUntil)
+}
+
+func (c *Chip) write(addr uint16, w []byte) (note string, err error) {
+	if !c.addressed(addr, false) {
+		if addr == 0 {
+			note = "wake pulse"
+		}
+		return note, ErrNACK
+	}
+	c.spend(byteBits*len(w) + stopBits)
+	if c.power != awake {
+		return "cut off", ErrNACK // power or watchdog, in the middle
+	}
+	if c.opts.Trace != nil {
+		note = describeWrite(w)
+	}
+	switch w[0] {
+	case wordReset:
+		c.in = c.in[:0]
+		c.outPos = 0
+	case wordSleep:
+		c.sleep()
+	case wordIdle:
+		c.idle()
+	case wordCommand:
+		c.receive(w[1:])
+	}
+	return note, nil
+}
+
+// receive takes bytes of a command, which may come in several writes. The first
+// is their number; what follows the last is ignored.
+func (c *Chip) receive(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	if len(c.in) == 0 {
+		c.in = append(c.in, b[0])
+		b = b[1:]
+	}
+	count := max(int(c.in[0]), 1)
+	c.in = append(c.in, b[:min(len(b), count-len(c.in))]...)
+	if len(c.in) < count {
+		return
+	}
+	group := c.in
+	if c.opts.Faults.fires(CorruptIn, opcode(group)) {
+		c.opts.Faults.flip(group)
+	}
+	c.execute(group)
+	clear(group)
+	c.in = c.in[:0]
+}
+
+func opcode(group []byte) byte {
+	if len(group) < 2 {
+		return 0
+	}
+	return group[1]
+}
+
+func (c *Chip) read(addr uint16, r []byte) (note string, err error) {
+	if !c.addressed(addr, true) {
+		if addr == 0 {
+			note = "wake pulse"
+		}
+		return note, ErrNACK
+	}
+	if c.outPos == 0 && c.opts.Trace != nil {
+		note = describeAnswer(c.out)
+	}
+	f := c.opts.Faults
+	n := copy(r, c.out[min(c.outPos, len(c.out)):])
+	c.outPos = min(c.outPos+len(r), len(c.out))
+	if n > 0 && f.fires(ShortRead, 0) {
+		n = f.below(n)
+	}
+	for i := n; i < len(r); i++ {
+		r[i] = 0xFF
+	}
+	if n > 0 && f.fires(CorruptOut, 0) {
+		f.flip(r[:n])
+	}
+	c.spend(byteBits*len(r) + stopBits)
+	return note, nil
+}
+
+// tick lets the watchdog act if its time has come.
+func (c *Chip) tick() {
+	if c.power != awake {
+		return
+	}
+	if d := c.watchdog(); d > 0 && c.now().Sub(c.wokenAt) >= d {
+		c.sleep()
+	}
+}
+
+// remaining is the time before the watchdog, and whether there is one.
+func (c *Chip) remaining() (time.Duration, bool) {
+	d := c.watchdog()
+	return d - c.now().Sub(c.wokenAt), d > 0
+}

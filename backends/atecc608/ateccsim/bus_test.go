@@ -1,0 +1,337 @@
+package ateccsim
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"periph.io/x/conn/v3/physic"
+)
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func newChip(t testing.TB, s *State, opts *Options) *Chip {
+	t.Helper()
+	c, err := New(s, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func must(t testing.TB) func(*State, error) *State {
+	return func(s *State, err error) *State {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+}
+
+// wakeUp sends a wake pulse and reads the token.
+func wakeUp(t testing.TB, c *Chip) {
+	t.Helper()
+	if err := c.Tx(0, []byte{0}, nil); !errors.Is(err, ErrNACK) {
+		t.Fatalf("wake pulse: %v, want ErrNACK", err)
+	}
+	read(t, c, "04 11 33 43")
+}
+
+func read(t testing.TB, c *Chip, want string) {
+	t.Helper()
+	w := unhex(t, want)
+	r := make([]byte, len(w))
+	if err := c.Tx(c.addr, nil, r); err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	if !bytes.Equal(r, w) {
+		t.Fatalf("read % x, want % x", r, w)
+	}
+}
+
+func send(t testing.TB, c *Chip, w string) {
+	t.Helper()
+	if err := c.Tx(c.addr, unhex(t, w), nil); err != nil {
+		t.Fatalf("write %s: %v", w, err)
+	}
+}
+
+func refused(t testing.TB, c *Chip, what string) {
+	t.Helper()
+	if err := c.Tx(c.addr, nil, make([]byte, 1)); !errors.Is(err, ErrNACK) {
+		t.Fatalf("read %s: %v, want ErrNACK", what, err)
+	}
+	if err := c.Tx(c.addr, []byte{0}, nil); !errors.Is(err, ErrNACK) {
+		t.Fatalf("write %s: %v, want ErrNACK", what, err)
+	}
+}
+
+// call runs a command on a chip that is awake and not timed.
+func call(t testing.TB, c *Chip, op, p1 byte, p2 uint16, data ...[]byte) ([]byte, Status) {
+	t.Helper()
+	d := bytes.Join(data, nil)
+	g := []byte{byte(minRequest + len(d)), op, p1, byte(p2), byte(p2 >> 8)}
+	g = append(g, d...)
+	sum := crc(g)
+	g = append(g, byte(sum), byte(sum>>8))
+	if err := c.Tx(c.addr, append([]byte{wordCommand}, g...), nil); err != nil {
+		t.Fatalf("opcode %02x: %v", op, err)
+	}
+	n := make([]byte, 1)
+	if err := c.Tx(c.addr, nil, n); err != nil {
+		t.Fatalf("opcode %02x: count: %v", op, err)
+	}
+	out := make([]byte, n[0])
+	out[0] = n[0]
+	if err := c.Tx(c.addr, nil, out[1:]); err != nil {
+		t.Fatalf("opcode %02x: answer: %v", op, err)
+	}
+	if !checkCRC(out) {
+		t.Fatalf("opcode %02x: answer % x has a wrong CRC", op, out)
+	}
+	if len(out) == 4 {
+		return nil, Status(out[1])
+	}
+	return out[1 : len(out)-2], StatusOK
+}
+
+func wantStatus(t testing.TB, c *Chip, want Status, op, p1 byte, p2 uint16, data ...[]byte) []byte {
+	t.Helper()
+	out, s := call(t, c, op, p1, p2, data...)
+	if s != want {
+		t.Fatalf("%s p1=%02x p2=%04x: %02x %v, want %02x %v", commands[op].name, p1, p2, byte(s), s, byte(want), want)
+	}
+	return out
+}
+
+func wantData(t testing.TB, c *Chip, want string, op, p1 byte, p2 uint16, data ...[]byte) {
+	t.Helper()
+	if out := wantStatus(t, c, StatusOK, op, p1, p2, data...); !bytes.Equal(out, unhex(t, want)) {
+		t.Fatalf("%s p1=%02x p2=%04x: %x, want %s", commands[op].name, p1, p2, out, want)
+	}
+}
+
+// TestTranscript is what a library sends first, byte for byte.
+func TestTranscript(t *testing.T) {
+	s := Blank(DefaultSerial)
+	c := newChip(t, s, nil)
+	refused(t, c, "asleep")
+	wakeUp(t, c)
+	send(t, c, "03 07 02 80 00 00 09 ad")
+	send(t, c, "00")
+	read(t, c, "23")
+	read(t, c, "01 23 ea a2 00 00 60 03 05 b7 c4 70 ee 61 4d 00 c0 00 00 00 83 20 87 20 8f 20 c4 8f 8f 8f 8f 8f")
+	send(t, c, "02")
+	refused(t, c, "idle")
+	wakeUp(t, c)
+	send(t, c, "03 07 30 00 00 00 03 5d")
+	read(t, c, "07")
+	read(t, c, "00 00 60 03 83 bb")
+	read(t, c, "ff ff")
+	send(t, c, "00")
+	read(t, c, "07 00 00 60 03 83 bb ff")
+	send(t, c, "00")
+	if err := c.Tx(0, []byte{1}, nil); !errors.Is(err, ErrNACK) {
+		t.Fatal(err)
+	}
+	read(t, c, "07 00") // a wake pulse means nothing to a chip that is awake
+	send(t, c, "01")
+	refused(t, c, "asleep")
+}
+
+func TestWireOfCommands(t *testing.T) {
+	wrong := "04 ff 01 42"
+	for _, tt := range []struct {
+		name  string
+		write []string
+		read  string
+	}{
+		{"in one write", []string{"03 07 1b 00 00 00 24 cd"}, "23" + strings.Repeat("ff ff 00 00", 8) + "41 1a"},
+		{"in several writes", []string{"03 07 30", "03 00 00", "03 00 03 5d"}, "07 00 00 60 03 83 bb"},
+		{"a byte too many", []string{"03 07 30 00 00 00 03 5d 99"}, "07 00 00 60 03 83 bb"},
+		{"wrong CRC", []string{"03 07 30 00 00 00 03 5e"}, wrong},
+		{"a count below 7", []string{"03 04 30 00 00"}, wrong},
+		{"a count of 0", []string{"03 00"}, wrong},
+		{"a count above 162", []string{"03 a3" + strings.Repeat("00", 0xa2)}, wrong},
+		{"reset drops a part of a command", []string{"03 07 30", "00"}, "04 11 33 43"},
+		{"nothing after the word address", []string{"03"}, "04 11 33 43"},
+		{"reserved word address", []string{"04 07 30 00 00 00 03 5d"}, "04 11 33 43"},
+		{"unknown opcode", []string{"03 07 01 00 00 00 " + sum("07 01 00 00 00")}, "04 03 83 42"},
+		{"HMAC of another part", []string{"03 07 11 00 00 00 " + sum("07 11 00 00 00")}, "04 03 83 42"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newChip(t, Blank(DefaultSerial), nil)
+			if err := c.Tx(0, []byte{0}, nil); !errors.Is(err, ErrNACK) {
+				t.Fatal(err)
+			}
+			for i, w := range tt.write {
+				if i > 0 && w != "00" {
+					if err := c.Tx(c.addr, nil, make([]byte, 1)); !errors.Is(err, ErrNACK) {
+						t.Fatalf("read within a command: %v, want ErrNACK", err)
+					}
+				}
+				send(t, c, w)
+			}
+			read(t, c, tt.read)
+		})
+	}
+	c := newChip(t, Blank(DefaultSerial), nil)
+	wakeUp(t, c)
+	r := make([]byte, 7)
+	if err := c.Tx(0x60, unhex(t, "03 07 30 00 00 00 03 5d"), r); err != nil || !bytes.Equal(r, unhex(t, "07 00 00 60 03 83 bb")) {
+		t.Errorf("combined transfer: % x, %v", r, err)
+	}
+	if err := c.Tx(0x35, []byte{0}, nil); !errors.Is(err, ErrNACK) {
+		t.Errorf("another address: %v, want ErrNACK", err)
+	}
+}
+
+func sum(s string) string {
+	b, _ := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	v := crc(b)
+	return hex.EncodeToString([]byte{byte(v), byte(v >> 8)})
+}
+
+func TestWakePulseNeedsASlowBus(t *testing.T) {
+	c := newChip(t, Blank(DefaultSerial), nil)
+	for _, tt := range []struct {
+		speed physic.Frequency
+		wakes bool
+	}{{400 * physic.KiloHertz, false}, {134 * physic.KiloHertz, false}, {133 * physic.KiloHertz, true}, {100 * physic.KiloHertz, true}} {
+		if err := c.SetSpeed(tt.speed); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Tx(0, []byte{0}, nil)
+		if err := c.Tx(c.addr, nil, make([]byte, 4)); (err == nil) != tt.wakes {
+			t.Errorf("at %v: %v", tt.speed, err)
+		}
+		_ = c.Tx(c.addr, []byte{wordSleep}, nil)
+	}
+	if c.SetSpeed(2*physic.MegaHertz) == nil {
+		t.Error("2 MHz was accepted")
+	}
+}
+
+func TestOtherTrafficWakes(t *testing.T) {
+	c := newChip(t, Blank(DefaultSerial), &Options{TrafficWakes: true})
+	_ = c.Tx(0x01, []byte{0}, nil)
+	read(t, c, "04 11 33 43")
+}
+
+// TestBusyTime is exact, in the fake time of a bubble.
+func TestBusyTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChip(t, Blank(DefaultSerial), &Options{Timing: Full})
+		start := time.Now()
+		_ = c.Tx(0, []byte{0}, nil)
+		if d := time.Since(start); d != 110*time.Microsecond {
+			t.Errorf("a wake pulse took %v, not 11 bits", d)
+		}
+		refused(t, c, "before tWHI")
+		time.Sleep(wakeDelay)
+		read(t, c, "04 11 33 43")
+		send(t, c, "03 07 30 00 00 00 03 5d")
+		ready := time.Now().Add(5 * time.Millisecond)
+		refused(t, c, "busy")
+		// The address is sampled 10 bits into the transfer.
+		time.Sleep(time.Until(ready) - 100*time.Microsecond - 1)
+		if err := c.Tx(c.addr, nil, make([]byte, 1)); !errors.Is(err, ErrNACK) {
+			t.Errorf("1 ns before the time: %v", err)
+		}
+		read(t, c, "07 00 00 60 03 83 bb")
+	})
+}
+
+func TestWatchdog(t *testing.T) {
+	clock := new(ManualClock)
+	s := must(t)(Everything(DefaultSerial, nil))
+	c := newChip(t, s, &Options{Timing: Timing{Min: 1, Max: 1}, Clock: clock})
+	wake := func() {
+		_ = c.Tx(0, []byte{0}, nil)
+		clock.Sleep(wakeDelay)
+		read(t, c, "04 11 33 43")
+	}
+	wake()
+	clock.Sleep(1290 * time.Millisecond)
+	send(t, c, "03 07 1b 00 00 00 24 cd") // Random, 23 ms
+	clock.Sleep(time.Millisecond)
+	read(t, c, "04 ee 31 41")
+	clock.Sleep(20 * time.Millisecond)
+	refused(t, c, "after the watchdog")
+	wake()
+	send(t, c, "02")
+	clock.Sleep(time.Hour) // idle, nothing runs
+	wake()
+	send(t, c, "03 07 30 00 00 00 03 5d")
+	clock.Sleep(5 * time.Millisecond)
+	read(t, c, "07")
+}
+
+func TestSleepForgetsAndIdleKeeps(t *testing.T) {
+	load := bytes.Repeat([]byte{7}, 32)
+	for _, how := range []string{"idle", "sleep", "power"} {
+		s := must(t)(Everything(DefaultSerial, nil))
+		copy(s.Slot(4), load)
+		c := newChip(t, s, nil)
+		wakeUp(t, c)
+		wantStatus(t, c, StatusOK, opNonce, 0x43, 0, load)
+		wantStatus(t, c, StatusOK, opNonce, 0x83, 0, load)
+		wantStatus(t, c, StatusOK, opNonce, 0x03, 0, load)
+		wantStatus(t, c, StatusOK, opSHA, shaStart, 0)
+		wantStatus(t, c, StatusOK, opSHA, shaUpdate, 64, load, load)
+		mac := digest(load, load, []byte{8, 0, 4, 0}, zeros[:11], c.sn8(), zeros[:4], c.sn01(), zeros[:2])
+		other := append([]byte{8, 0, 4, 0}, zeros[:9]...)
+		c.opts.Open.KeepBuffers = true
+		wantStatus(t, c, StatusOK, opCheckMac, 0, 4, load, mac[:], other)
+		wantData(t, c, "01000000", opInfo, 4, 3)
+		kept := false
+		switch how {
+		case "idle":
+			kept = true
+			send(t, c, "02")
+		case "sleep":
+			send(t, c, "01")
+		case "power":
+			c.PowerOff()
+			refused(t, c, "without power")
+			_ = c.Tx(0, []byte{0}, nil)
+			refused(t, c, "without power, after a wake pulse")
+			c.PowerOn()
+		}
+		wakeUp(t, c)
+		v := &c.vol
+		if v.temp.valid != kept || v.msgLen != 0 != kept || v.altSet != kept || (v.sha != nil) != kept || v.auth == 4 != kept {
+			t.Errorf("after %s: TempKey %t, message %d, alternate key %t, SHA %t, auth %d", how, v.temp.valid, v.msgLen, v.altSet, v.sha != nil, v.auth)
+		}
+		if c.latch != (how != "power") {
+			t.Errorf("after %s: latch is %t", how, c.latch)
+		}
+	}
+}
+
+func TestAddress(t *testing.T) {
+	s := Blank(DefaultSerial)
+	c := newChip(t, s, nil)
+	wakeUp(t, c)
+	wantStatus(t, c, StatusOK, opWrite, 0, 4, []byte{0x6C, 0, 0, 1})
+	wantStatus(t, c, StatusOK, opUpdateExtra, 1, 0x88)
+	send(t, c, "02")
+	wakeUp(t, c) // idle does not change it
+	send(t, c, "01")
+	if c.addr != 0x44 {
+		t.Errorf("address is %02x, want the alternate one", c.addr)
+	}
+	wakeUp(t, c)
+}
