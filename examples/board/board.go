@@ -15,6 +15,7 @@
 package board
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -276,7 +277,7 @@ func (s *Store) blank(sector int) (bool, error) {
 	if _, err := s.flash.ReadAt(b, int64(sector)*SectorSize); err != nil {
 		return false, fmt.Errorf("board: sector %d: %w", sector, err)
 	}
-	return !slices.ContainsFunc(b, func(c byte) bool { return c != 0xff }), nil
+	return bytes.Count(b, []byte{0xff}) == len(b), nil
 }
 
 // allocate takes n free sectors, beginning after those taken last.
