@@ -171,7 +171,7 @@ type Session interface {
 
 	// SeedRandom mixes seed into the token's generator. §5.14, C_SeedRandom.
 	SeedRandom(ctx context.Context, seed []byte) error
-	// GenerateRandom fills b, of any length, with random bytes.
+	// GenerateRandom fills b, of any length but 0, with random bytes.
 	// §5.14, C_GenerateRandom.
 	GenerateRandom(ctx context.Context, b []byte) error
 }
