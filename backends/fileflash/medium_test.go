@@ -1,6 +1,7 @@
 package fileflash_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -155,9 +156,22 @@ func TestGroupKeepsTheOrderOfChanges(t *testing.T) {
 func TestFlippedBytes(t *testing.T) {
 	m, want := filled(t)
 	compacted := compact(t, m.Clone())
-	for _, start := range []*paltest.Medium{m, compacted} {
+	// One that was just compacted, and whose mark did not become durable.
+	unmarked := paltest.NewMedium()
+	log, err := compacted.ReadFile("flash.log")
+	require.NoError(t, err)
+	unmarked.WriteFile("flash.log", log[:binary.LittleEndian.Uint64(log[16:])])
+	want["filler"] = make([]byte, 5000)
+	s := mustOpen(t, unmarked)
+	got, err := paltest.Records(s)
+	require.NoError(t, err)
+	require.Empty(t, paltest.Diff(got, want))
+	for i, start := range []*paltest.Medium{unmarked, m, compacted} {
+		if i > 0 {
+			delete(want, "filler")
+		}
 		reported := map[string]int{}
-		paltest.FlipBytes(t, start, 1<<20, func(c *paltest.Cut) error {
+		paltest.FlipBytes(t, start, 2000, func(c *paltest.Cut) error {
 			s, err := openMedium(c.Medium)
 			var v *fileflash.VersionError
 			switch {
@@ -176,6 +190,9 @@ func TestFlippedBytes(t *testing.T) {
 			names, err := s.Names()
 			if err != nil {
 				return err
+			}
+			if s.Stats().Dropped > 8 {
+				return fmt.Errorf("%d bytes were dropped", s.Stats().Dropped)
 			}
 			if got, want := slices.Sorted(slices.Values(names)), slices.Sorted(maps.Keys(want)); !slices.Equal(got, want) {
 				return fmt.Errorf("names are %v, want %v", got, want)
@@ -507,6 +524,39 @@ func TestLogTakenAway(t *testing.T) {
 	require.ErrorIs(t, s.Save("x", []byte("x")), fs.ErrNotExist)
 	_, err := s.Changes()
 	require.ErrorContains(t, err, "flash.log is gone")
+}
+
+// A log that was moved away is not written any more, although it still has a name.
+func TestLogMovedAway(t *testing.T) {
+	m, want := filled(t)
+	s := mustOpen(t, m)
+	require.NoError(t, m.Rename("flash.log", "moved"))
+	before, err := m.ReadFile("moved")
+	require.NoError(t, err)
+	require.ErrorIs(t, s.Save("x", []byte("x")), fs.ErrNotExist)
+	after, err := m.ReadFile("moved")
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	m.WriteFile("flash.log", before) // restored
+	require.NoError(t, s.Save("x", []byte("x")))
+	want["x"] = []byte("x")
+	got, err := paltest.Records(mustOpen(t, m))
+	require.NoError(t, err)
+	require.Empty(t, paltest.Diff(got, want))
+}
+
+// What a compaction that was cut short has left is removed by the next change.
+func TestLeftover(t *testing.T) {
+	m, want := filled(t)
+	m.WriteFile("flash.new", []byte("half a log"))
+	s := mustOpen(t, m)
+	got, err := paltest.Records(s)
+	require.NoError(t, err)
+	require.Empty(t, paltest.Diff(got, want))
+	require.NoError(t, s.Save("x", []byte("x")))
+	names, err := m.Names()
+	require.NoError(t, err)
+	require.Equal(t, []string{"flash.log"}, names)
 }
 
 func TestClosed(t *testing.T) {
