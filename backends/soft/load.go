@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"runtime"
-	"slices"
 	"strings"
 	"sync"
 
@@ -208,6 +206,25 @@ func (t *Token) load() error {
 		err  error
 	}
 	items := make([]item, 0, len(names))
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// Records are decoded while the next ones are read: a small machine has
+	// four cores.
+	var decoding sync.WaitGroup
+	begun := 0
+	begin := func() {
+		part := items[begun:]
+		begun = len(items)
+		decoding.Go(func() {
+			d := decoder{t: t}
+			for i := range part {
+				it := &part[i]
+				it.made, it.seq, it.err = d.decode(it.name, it.data, t.objects[it.name])
+				it.data = nil
+			}
+		})
+	}
 	for _, name := range names {
 		if !strings.HasPrefix(name, objectPrefix) || skip[name] {
 			continue
@@ -221,21 +238,12 @@ func (t *Token) load() error {
 			continue
 		}
 		items = append(items, item{name: name, data: b})
+		if len(items)-begun == 256 {
+			begin()
+		}
 	}
-
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var wg sync.WaitGroup
-	for part := range slices.Chunk(items, max(1, min(len(items), 512+len(items)/runtime.GOMAXPROCS(0)))) {
-		wg.Go(func() {
-			d := decoder{t: t}
-			for i := range part {
-				it := &part[i]
-				it.made, it.seq, it.err = d.decode(it.name, it.data, t.objects[it.name])
-			}
-		})
-	}
-	wg.Wait()
+	begin()
+	decoding.Wait()
 	objects := make(map[string]*object, len(items))
 	for _, it := range items {
 		if it.err != nil {
