@@ -1,0 +1,163 @@
+package ateccsim
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"periph.io/x/conn/v3/i2c"
+	"periph.io/x/conn/v3/physic"
+)
+
+// The framing on a socket. A request is 'W' or 'R', the 7-bit address, a length
+// of two bytes, low one first, and for W that many bytes. The reply is one of
+// these and, for an R that was acknowledged, exactly the bytes asked for.
+const (
+	replyACK  = 0
+	replyNACK = 1
+	replyBus  = 2 // the transfer failed otherwise
+)
+
+// Serve lets every connection that l accepts be a master of the bus, until ctx
+// is done or l fails, and closes l and the connections. It returns nil if ctx
+// ended it.
+func Serve(ctx context.Context, l net.Listener, bus i2c.Bus) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			stopped := ctx.Err() != nil
+			_ = l.Close()
+			if stopped {
+				return nil
+			}
+			return fmt.Errorf("ateccsim: serve: %w", err)
+		}
+		wg.Go(func() {
+			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+			defer conn.Close()
+			serveMaster(conn, bus)
+		})
+	}
+}
+
+// serveMaster ends when the client goes or sends what is no request.
+func serveMaster(conn io.ReadWriter, bus i2c.Bus) {
+	r := bufio.NewReader(conn)
+	var head [4]byte
+	for {
+		if _, err := io.ReadFull(r, head[:]); err != nil || head[0] != 'W' && head[0] != 'R' {
+			return
+		}
+		data := make([]byte, binary.LittleEndian.Uint16(head[2:]))
+		var err error
+		if head[0] == 'W' {
+			if _, err := io.ReadFull(r, data); err != nil {
+				return
+			}
+			err = bus.Tx(uint16(head[1]), data, nil)
+			data = data[:0]
+		} else {
+			err = bus.Tx(uint16(head[1]), nil, data)
+		}
+		reply := []byte{replyACK}
+		switch {
+		case err == nil:
+			reply = append(reply, data...)
+		case errors.Is(err, ErrNACK):
+			reply[0] = replyNACK
+		default:
+			reply[0] = replyBus
+		}
+		if _, err := conn.Write(reply); err != nil {
+			return
+		}
+	}
+}
+
+// A Remote is a bus at the other end of a socket that Serve answers. Its methods
+// are safe for concurrent use.
+type Remote struct {
+	mu   sync.Mutex
+	conn net.Conn
+	r    *bufio.Reader
+	name string
+	err  error // of the connection; it stays
+}
+
+var _ i2c.BusCloser = (*Remote)(nil)
+
+// Dial connects to a bus: network is "unix" or "tcp".
+func Dial(ctx context.Context, network, address string) (*Remote, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("ateccsim: is atecc-sim running there?: %w", err)
+	}
+	return &Remote{conn: conn, r: bufio.NewReader(conn), name: network + ":" + address}, nil
+}
+
+// String is the address of the socket.
+func (b *Remote) String() string { return b.name }
+
+// SetSpeed always fails: the speed is set where the chip runs, as on Linux.
+func (b *Remote) SetSpeed(physic.Frequency) error {
+	return fmt.Errorf("ateccsim: %s: set speed: %w", b.name, errors.ErrUnsupported)
+}
+
+// Tx is one transfer. Writing and reading in one are two on a socket, with a
+// stop between them. No acknowledge is ErrNACK.
+func (b *Remote) Tx(addr uint16, w, r []byte) error {
+	if addr > 0x7F || len(w) > 0xFFFF || len(r) > 0xFFFF {
+		return fmt.Errorf("ateccsim: %s: transfer of %d and %d bytes at address %#x: too long, or not a 7-bit address", b.name, len(w), len(r), addr)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(w) > 0 {
+		if err := b.transfer('W', addr, len(w), w, nil); err != nil {
+			return err
+		}
+	}
+	if len(r) > 0 {
+		return b.transfer('R', addr, len(r), nil, r)
+	}
+	return nil
+}
+
+func (b *Remote) transfer(kind byte, addr uint16, n int, w, r []byte) error {
+	if b.err != nil {
+		return b.err
+	}
+	q := append(make([]byte, 0, 4+len(w)), kind, byte(addr), byte(n), byte(n>>8))
+	_, err := b.conn.Write(append(q, w...))
+	var reply byte
+	if err == nil {
+		reply, err = b.r.ReadByte()
+	}
+	if err == nil && reply == replyACK {
+		_, err = io.ReadFull(b.r, r)
+	}
+	if err != nil {
+		b.err = fmt.Errorf("ateccsim: %s: %w", b.name, err)
+		return b.err
+	}
+	switch reply {
+	case replyACK:
+		return nil
+	case replyNACK:
+		return ErrNACK
+	}
+	return ErrBus
+}
+
+// Close closes the connection.
+func (b *Remote) Close() error { return b.conn.Close() }
