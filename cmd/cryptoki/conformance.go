@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	cryptoki "github.com/go-cryptoki/cryptoki"
@@ -37,6 +39,8 @@ times: soft:mem=true, which is forgotten each time, will not do.`,
 		o.flag(&c.destructive, "destructive", "run every case: the token is initialized anew, everything on it is destroyed")
 		o.flag(&c.yes, "yes,y", "do not ask before --destructive")
 		o.flag(&c.list, "list", "list the cases instead of running them")
+		o.str(&c.html, "html", "FILE", "write the report as one HTML page to FILE")
+		o.str(&c.junit, "junit", "FILE", "write the report as JUnit XML to FILE")
 		o.str(&c.outcomes, "outcomes", "FILE", "write a line for each case to FILE: outcome, id, and why it was skipped")
 		return func(ctx context.Context, a *app, args []string) error { return a.conformance(ctx, args, c) }
 	},
@@ -44,7 +48,7 @@ times: soft:mem=true, which is forgotten each time, will not do.`,
 
 type conformanceRun struct {
 	destructive, yes, list bool
-	outcomes               string
+	html, junit, outcomes  string
 }
 
 func (a *app) conformance(ctx context.Context, args []string, c conformanceRun) error {
@@ -116,8 +120,22 @@ func (a *app) conformance(ctx context.Context, args []string, c conformanceRun) 
 	if err != nil {
 		return err
 	}
-	if c.outcomes != "" {
-		if err := a.writeOutput(c.outcomes, report.Outcomes(), 0o644); err != nil {
+	for _, f := range []struct {
+		path  string
+		write func(io.Writer) error
+	}{
+		{c.html, func(w io.Writer) error { return conformance.WriteHTML(w, report) }},
+		{c.junit, report.WriteJUnit},
+		{c.outcomes, func(w io.Writer) error { _, err := w.Write(report.Outcomes()); return err }},
+	} {
+		if f.path == "" {
+			continue
+		}
+		var b bytes.Buffer
+		if err := f.write(&b); err != nil {
+			return err
+		}
+		if err := a.writeOutput(f.path, b.Bytes(), 0o644); err != nil {
 			return err
 		}
 	}
