@@ -7,11 +7,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/backends/soft"
@@ -241,5 +243,145 @@ func TestPoolReusesSessions(t *testing.T) {
 	}
 	if n := m.opened.Load() - before; n > 1 {
 		t.Errorf("50 signatures one after the other opened %d sessions", n)
+	}
+}
+
+// hold has calls of op wait until release is called, and tells when one does.
+func hold(m *changed, op string) (entered <-chan struct{}, release func()) {
+	in, gate := make(chan struct{}, 100), make(chan struct{})
+	m.before = func(o string, _ *changedSession) error {
+		if o == op {
+			in <- struct{}{}
+			<-gate
+		}
+		return nil
+	}
+	return in, func() { close(gate) }
+}
+
+// Who stops waiting does not take the session that comes back with it.
+func TestPoolForgetsWhoLeft(t *testing.T) {
+	m := limited(t, 1, true)
+	token := setUp(t, m, &cryptoki.Options{PIN: pinOf(userPIN)})
+	k := generate(t, token, "k", cryptoki.P256)
+	entered, release := hold(m, "Sign")
+	signed := make(chan error)
+	go func() {
+		_, err := k.Sign(nil, digest[:], crypto.SHA256)
+		signed <- err
+	}()
+	<-entered
+	for range 3 {
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() {
+			_, err := token.Objects(ctx, nil)
+			left <- err
+		}()
+		cancel()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+	}
+	release()
+	if err := <-signed; err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // for a pool that has lost its session
+	defer cancel()
+	if _, err := token.Objects(ctx, nil); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// After a loss, none of the sessions in the pool is good, however many there are.
+func TestPoolOfLostSessions(t *testing.T) {
+	m := &changed{Module: newModule(t, &pal.Mem{}, false)}
+	token := setUp(t, m, &cryptoki.Options{PIN: pinOf(userPIN)})
+	k := generate(t, token, "k", cryptoki.P256)
+	entered, release := hold(m, "Sign")
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() {
+			if _, err := k.Sign(nil, digest[:], crypto.SHA256); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 5 {
+		<-entered
+	}
+	release()
+	wg.Wait()
+	if err := m.CloseAllSessions(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Sign(nil, digest[:], crypto.SHA256); err != nil {
+		t.Error(err)
+	}
+}
+
+// Goroutines that come together ask for the PIN once.
+func TestOneLoginForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		answer := make(chan struct{})
+		token := setUp(t, newModule(t, &pal.Mem{}, false), &cryptoki.Options{PIN: func(context.Context, pkcs11.UserType, pkcs11.TokenInfo) ([]byte, error) {
+			asked++
+			<-answer
+			return bytes.Clone(userPIN), nil
+		}})
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if _, err := token.Objects(t.Context(), nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait() // all wait for the one who asks
+		close(answer)
+		wg.Wait()
+		if asked != 1 {
+			t.Errorf("the PIN was asked for %d times", asked)
+		}
+	})
+}
+
+// What may have been done is not done again.
+func TestChangesAreNotRepeatedBlindly(t *testing.T) {
+	m := &changed{Module: newModule(t, &pal.Mem{}, false)}
+	token := setUp(t, m, &cryptoki.Options{PIN: pinOf(userPIN)})
+	cert := newAuthority(t, "ca", nil).cert
+	for code, want := range map[pkcs11.Error]int{pkcs11.CKR_DEVICE_REMOVED: 1, pkcs11.CKR_TOKEN_NOT_PRESENT: 1, pkcs11.CKR_USER_NOT_LOGGED_IN: 2, pkcs11.CKR_SESSION_HANDLE_INVALID: 2} {
+		n := 0
+		m.before = func(op string, _ *changedSession) error {
+			if op != "CreateObject" {
+				return nil
+			}
+			n++
+			return code
+		}
+		if err := token.ImportCertificate(t.Context(), "c", cert); !errors.Is(err, code) || n != want {
+			t.Errorf("error %v after %d calls, want %d", err, n, want)
+		}
+	}
+}
+
+// Once there is no PIN any more, the token is used logged out.
+func TestThePINSourceRunsDry(t *testing.T) {
+	m := newModule(t, &pal.Mem{}, false)
+	pin := userPIN
+	token := setUp(t, m, &cryptoki.Options{PIN: func(context.Context, pkcs11.UserType, pkcs11.TokenInfo) ([]byte, error) { return bytes.Clone(pin), nil }})
+	generate(t, token, "k", cryptoki.P256)
+	pin = nil
+	if err := m.CloseAllSessions(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if objects, err := token.Objects(t.Context(), nil); err != nil || len(objects) != 1 {
+		t.Errorf("objects %v, error %v; want the public key", objects, err)
+	}
+	if _, err := token.Signer(t.Context(), "k"); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "logged out") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -58,7 +58,6 @@ func (t *Token) Initialize(ctx context.Context, s Setup) error {
 		return fail(subject, err, "")
 	}
 	defer t.pool.fill()
-	t.unsettle()
 	t.forgetRefusal()
 	if !resume {
 		if err := t.m.InitToken(ctx, t.slot, s.SOPIN, s.Label); err != nil {
@@ -113,7 +112,6 @@ func (t *Token) ChangePIN(ctx context.Context, user pkcs11.UserType, old, new []
 			return fail("change the SO's PIN", err, "")
 		}
 		defer t.pool.fill()
-		t.unsettle()
 		return fail("change the SO's PIN", t.asSO(ctx, old, func(s Session) error { return s.SetPIN(ctx, old, new) }), "")
 	}
 	return fail("change PIN", fmt.Errorf("%w: %v has no PIN of its own", pkcs11.CKR_USER_TYPE_INVALID, user), "")

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/pal"
@@ -63,7 +65,12 @@ func TestTLSChain(t *testing.T) {
 	root := newAuthority(t, "root", nil)
 	upper := newAuthority(t, "upper", root)
 	lower := newAuthority(t, "lower", upper)
-	impostor := newAuthority(t, "lower", root) // the same name, another key
+	// The same name and key identifier, another key, and valid for longer.
+	stranger := newAuthority(t, "lower", root)
+	impostor := &authority{cert: sign(t, &x509.Certificate{
+		SerialNumber: big.NewInt(77), Subject: lower.cert.Subject, SubjectKeyId: lower.cert.SubjectKeyId, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: lower.cert.NotBefore, NotAfter: lower.cert.NotAfter.Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}, root.cert, stranger.key.Public(), root.key)}
 	leaf := lower.issue(t, "gw", key.Public())
 	for label, cert := range map[string]*x509.Certificate{
 		"leaf": leaf, "1": root.cert, "2": lower.cert, "3": impostor.cert, "4": upper.cert, "5": newAuthority(t, "other", nil).cert,

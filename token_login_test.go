@@ -227,6 +227,11 @@ func TestSignerSurvives(t *testing.T) {
 			}
 			m.before = nil
 			harm(t, m)
+			if objects, err := token.Objects(t.Context(), nil); err != nil || len(objects) != 2 {
+				t.Errorf("objects %v, error %v; want both keys", objects, err)
+			}
+			m.before = nil
+			harm(t, m)
 			if _, err := token.Signer(t.Context(), "k"); err != nil {
 				t.Errorf("Signer: %v", err)
 			}
