@@ -14,10 +14,11 @@ import (
 // underneath, with what a test wants put in front of it.
 type changed struct {
 	cryptoki.Module
-	without []pkcs11.MechanismType // not in the list of mechanisms
-	info    func(*pkcs11.TokenInfo)
-	hide    []pkcs11.AttributeType // attributes that objects do not show
-	noPlace bool                   // creating never replaces: as CKA_ID is always given
+	without  []pkcs11.MechanismType // not in the list of mechanisms
+	info     func(*pkcs11.TokenInfo)
+	hide     []pkcs11.AttributeType // attributes that objects do not show
+	mostData int                    // that a signature takes, in bytes; 0 for what the core takes
+	noPlace  bool                   // creating never replaces: as CKA_ID is always given
 
 	// before is asked before a call; an error is its result. op is the name of
 	// the method.
@@ -92,6 +93,9 @@ func (s *changedSession) SignInit(ctx context.Context, m *pkcs11.Mechanism, key 
 func (s *changedSession) Sign(ctx context.Context, data, sig []byte) (int, error) {
 	if err := s.m.ask("Sign", s); err != nil {
 		return 0, err
+	}
+	if most := s.m.mostData; most > 0 && len(data) > most {
+		return 0, pkcs11.CKR_DATA_LEN_RANGE
 	}
 	return s.Session.Sign(ctx, data, sig)
 }

@@ -40,7 +40,7 @@ type pool struct {
 type conn struct {
 	Session
 	rw   bool
-	keep bool   // holds session objects, which would go with it
+	keep bool   // holds session objects, which would go with it; such a one can write
 	era  uint64 // Token.era when it was borrowed
 }
 
@@ -81,9 +81,9 @@ func (p *pool) get(ctx context.Context, rw bool) (*conn, error) {
 				p.uncount()
 				continue
 			}
-			if i := p.spare(); i >= 0 { // read-only, and no room for another
-				c := p.idle[i]
-				p.idle = append(p.idle[:i], p.idle[i+1:]...)
+			if len(p.idle) > 0 { // read-only all, and no room for another
+				c := p.idle[0]
+				p.idle = append(p.idle[:0], p.idle[1:]...)
 				p.out++
 				p.mu.Unlock()
 				return p.exchange(ctx, c)
@@ -158,16 +158,6 @@ func (p *pool) pop(rw bool) *conn {
 	c := p.idle[best]
 	p.idle = append(p.idle[:best], p.idle[best+1:]...)
 	return c
-}
-
-// spare returns an idle session that may be closed to make room; p.mu is held.
-func (p *pool) spare() int {
-	for i, c := range p.idle {
-		if !c.keep {
-			return i
-		}
-	}
-	return -1
 }
 
 func flagsFor(rw bool) pkcs11.SessionFlags {

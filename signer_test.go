@@ -195,6 +195,17 @@ func TestSignChecksTheDigest(t *testing.T) {
 	}
 }
 
+// Tokens need not take more than the order has bits: the rest is cut off here.
+func TestLongDigestsAreCut(t *testing.T) {
+	m := &changed{Module: newModule(t, &pal.Mem{}, false), mostData: 32}
+	s := generate(t, setUp(t, m, &cryptoki.Options{PIN: pinOf(userPIN)}), "k", cryptoki.P256)
+	long := sha512.Sum512([]byte("message"))
+	sig, err := s.Sign(nil, long[:], crypto.SHA512)
+	if err != nil || !ecdsa.VerifyASN1(s.Public().(*ecdsa.PublicKey), long[:], sig) {
+		t.Errorf("signature %x, error %v", sig, err)
+	}
+}
+
 // ECDSA signatures whose r or s is short, or has its top bit set, are DER all
 // the same.
 func TestSignaturesAreDER(t *testing.T) {
