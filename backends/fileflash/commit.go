@@ -201,7 +201,9 @@ func (s *Store) append(entry []byte, items []item) error {
 		if err := s.log.Truncate(good); err != nil {
 			return err
 		}
+		s.mu.Lock()
 		m.seen, m.dropped = good, 0
+		s.mu.Unlock()
 	}
 	_, err := s.log.WriteAt(entry, m.end)
 	if err == nil {

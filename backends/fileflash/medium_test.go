@@ -559,6 +559,61 @@ func TestLeftover(t *testing.T) {
 	require.Equal(t, []string{"flash.log"}, names)
 }
 
+// Goroutines share one store, beside another process.
+func TestConcurrentUse(t *testing.T) {
+	m, _ := filled(t)
+	a, b := mustOpen(t, m), mustOpen(t, m)
+	var wg sync.WaitGroup
+	for i := range 6 {
+		s := a
+		if i%2 == 1 {
+			s = b
+		}
+		name := fmt.Sprint("own-", i)
+		wg.Go(func() {
+			for n := range 60 {
+				data := slices.Repeat([]byte{byte(n)}, 1+n*40)
+				if err := s.Save(name, data); err != nil {
+					t.Error(err)
+				}
+				if got, err := s.Load(name); err != nil || !slices.Equal(got, data) {
+					t.Errorf("%s: %v, or not as saved", name, err)
+				}
+				if _, err := s.Changes(); err != nil {
+					t.Error(err)
+				}
+				if _, err := paltest.Records(s); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					t.Error(err)
+				}
+				s.Stats()
+				if n%7 == 0 {
+					unlock, err := s.Lock()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if err := s.Remove(name); err != nil {
+						t.Error(err)
+					}
+					if err := unlock(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	_, err := a.Changes()
+	require.NoError(t, err)
+	_, err = b.Changes()
+	require.NoError(t, err)
+	seenA, err := paltest.Records(a)
+	require.NoError(t, err)
+	seenB, err := paltest.Records(b)
+	require.NoError(t, err)
+	require.Empty(t, paltest.Diff(seenA, seenB))
+}
+
 func TestClosed(t *testing.T) {
 	m, _ := filled(t)
 	s := mustOpen(t, m)
