@@ -1,0 +1,179 @@
+package ateccsim
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"testing"
+	"time"
+)
+
+func TestFaults(t *testing.T) {
+	info := "03 07 30 00 00 00 03 5d"
+	for _, tt := range []struct {
+		rule string
+		run  func(t *testing.T, c *Chip)
+	}{
+		{"drop-wake:at=1", func(t *testing.T, c *Chip) {
+			_ = c.Tx(0, []byte{0}, nil)
+			refused(t, c, "after a dropped wake")
+			wakeUp(t, c)
+		}},
+		{"corrupt-in:at=1:op=0x30", func(t *testing.T, c *Chip) {
+			wakeUp(t, c)
+			wantStatus(t, c, StatusOK, opRandom, 0, 0)
+			send(t, c, info)
+			read(t, c, "04 ff 01 42")
+			send(t, c, info)
+			read(t, c, "07 00 00 60 03 83 bb")
+		}},
+		{"corrupt-out:at=2", func(t *testing.T, c *Chip) {
+			wakeUp(t, c)
+			send(t, c, info)
+			r := make([]byte, 7)
+			if err := c.Tx(c.addr, nil, r); err != nil || checkCRC(r) {
+				t.Errorf("read % x, %v", r, err)
+			}
+		}},
+		{"short-read:at=2", func(t *testing.T, c *Chip) {
+			wakeUp(t, c)
+			send(t, c, info)
+			r := make([]byte, 7)
+			if err := c.Tx(c.addr, nil, r); err != nil || r[6] != 0xFF {
+				t.Errorf("read % x, %v", r, err)
+			}
+		}},
+		{"nack:at=2:count=3", func(t *testing.T, c *Chip) {
+			wakeUp(t, c)
+			for range 3 {
+				if err := c.Tx(c.addr, []byte{0}, nil); !errors.Is(err, ErrNACK) {
+					t.Error(err)
+				}
+			}
+			send(t, c, "00")
+		}},
+		{"stuck-bus:at=1:count=2", func(t *testing.T, c *Chip) {
+			for range 2 {
+				if err := c.Tx(0, []byte{0}, nil); !errors.Is(err, ErrBus) {
+					t.Error(err)
+				}
+			}
+			wakeUp(t, c)
+		}},
+		{"watchdog:at=3", func(t *testing.T, c *Chip) {
+			wakeUp(t, c)
+			refused(t, c, "after the watchdog")
+			wakeUp(t, c)
+		}},
+		{"power-cut-tx:at=3", func(t *testing.T, c *Chip) {
+			wakeUp(t, c)
+			refused(t, c, "without power")
+			if !c.Off() {
+				t.Error("power is on")
+			}
+		}},
+		{"health-test", func(t *testing.T, c *Chip) {
+			wakeUp(t, c)
+			wantStatus(t, c, StatusHealth, opRandom, 0, 0)
+		}},
+		{"self-test:at=1", func(t *testing.T, c *Chip) {
+			wakeUp(t, c)
+			send(t, c, "03 07 77 3b 00 00 9d fb")
+			if _, s := call(t, c, opRandom, 0, 0); s != StatusSelfTest {
+				t.Errorf("Random: %v", s)
+			}
+			wantStatus(t, c, StatusSelfTest, opRead, 0x81, 0)
+			wantStatus(t, c, StatusOK, opRead, 0x80, 0)
+			if _, s := call(t, c, opSelfTest, 0, 0); s != 0x20 {
+				t.Errorf("failure register %02x", byte(s))
+			}
+			wantStatus(t, c, StatusOK, opSelfTest, 0x20, 0)
+			wantStatus(t, c, StatusOK, opRandom, 0, 0)
+		}},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			f, err := ParseFaults(tt.rule + ",seed=5")
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.run(t, newChip(t, Blank(DefaultSerial), &Options{Faults: f}))
+		})
+	}
+	if _, err := ParseFaults("nack:rate=NaN"); err == nil {
+		t.Error("a rate of NaN was accepted")
+	}
+}
+
+// TestPowerCutTearsAWrite cuts the power before each byte of a block.
+func TestPowerCutTearsAWrite(t *testing.T) {
+	block := bytes.Repeat([]byte{0x5A}, 32)
+	for n := 1; n <= 33; n++ {
+		s := must(t)(Generic(DefaultSerial, nil))
+		var saved State
+		c := newChip(t, s, &Options{Faults: NewFaults(0, Rule{Kind: PowerCut, At: n}), Save: func(s *State) error { saved = *s; return nil }})
+		wakeUp(t, c)
+		g := append([]byte{39, opWrite, 0x82, 8 << 3, 0}, block...)
+		v := crc(g)
+		_ = c.Tx(c.addr, append(append([]byte{wordCommand}, g...), byte(v), byte(v>>8)), nil)
+		want := append(bytes.Clone(block[:n-1]), bytes.Repeat([]byte{0xFF}, 33-n)...)
+		if got := c.State().Slot(8)[:32]; !bytes.Equal(got, want) || c.Off() != (n <= 32) {
+			t.Fatalf("cut before byte %d: %x, off %t", n, got, c.Off())
+		}
+		if n > 1 && saved != *c.State() {
+			t.Fatalf("cut before byte %d: another state was saved", n)
+		}
+	}
+}
+
+// TestPowerOffDuringACommand has written the share of the time that has passed.
+func TestPowerOffDuringACommand(t *testing.T) {
+	clock := new(ManualClock)
+	s := must(t)(Generic(DefaultSerial, nil))
+	c := newChip(t, s, &Options{Clock: clock, Timing: Timing{Min: 100, Max: 100}})
+	_ = c.Tx(0, []byte{0}, nil)
+	clock.Sleep(wakeDelay)
+	g := append([]byte{39, opWrite, 0x82, 8 << 3, 0}, zeros[:32]...)
+	v := crc(g)
+	send(t, c, "03"+hexOf(append(g, byte(v), byte(v>>8))))
+	clock.Sleep(45 * time.Millisecond / 2)
+	c.PowerOff()
+	if got, want := c.State().Slot(8)[:32], append(make([]byte, 16), bytes.Repeat([]byte{0xFF}, 16)...); !bytes.Equal(got, want) {
+		t.Errorf("slot 8 is %x", got)
+	}
+}
+
+func hexOf(b []byte) string {
+	const digits = "0123456789abcdef"
+	s := make([]byte, 0, 2*len(b))
+	for _, x := range b {
+		s = append(s, digits[x>>4], digits[x&15])
+	}
+	return string(s)
+}
+
+// TestTornCounterNeverGoesBack cuts an increment at each byte.
+func TestTornCounterNeverGoesBack(t *testing.T) {
+	for v := range uint32(130) {
+		for n := 1; n <= 8; n++ {
+			s := must(t)(Generic(DefaultSerial, bytes.NewReader(bytes.Repeat([]byte{1}, 400))))
+			b := encodeCounter(v)
+			copy(s.Config[cfgCounter:], b[:])
+			c := newChip(t, s, &Options{Faults: NewFaults(0, Rule{Kind: PowerCut, At: n})})
+			c.power = awake
+			c.setCounter(0, v+1)
+			if got := c.counter(0); got < v {
+				t.Fatalf("from %d, cut before byte %d: %d", v, n, got)
+			}
+		}
+	}
+}
+
+func TestSaveErrorStays(t *testing.T) {
+	s := must(t)(Generic(DefaultSerial, nil))
+	c := newChip(t, s, &Options{Save: func(*State) error { return os.ErrPermission }})
+	wakeUp(t, c)
+	send(t, c, "03 07 24 01 01 00 06 f7")
+	if err := c.Tx(0, []byte{0}, nil); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("after a failed save: %v", err)
+	}
+}

@@ -1,0 +1,221 @@
+package ateccsim
+
+import (
+	"bytes"
+	"testing"
+)
+
+// TestLockPhases walks a blank chip through its life.
+func TestLockPhases(t *testing.T) {
+	c := newChip(t, newState(DefaultSerial, configGeneric), nil)
+	wakeUp(t, c)
+	block := bytes.Repeat([]byte{0x5A}, 32)
+	dataAt := func(slot int) uint16 { return uint16(slot << 3) }
+
+	// Nothing locked: the configuration is open, the rest closed.
+	wantStatus(t, c, StatusExec, opWrite, 0x80, 0, block)
+	wantStatus(t, c, StatusExec, opWrite, 0x80, 0x10, block) // bytes 64 to 95 have the lock bytes
+	wantStatus(t, c, StatusExec, opWrite, 0, 0x15, block[:4])
+	wantStatus(t, c, StatusOK, opWrite, 0, 0x16, []byte{0xFF, 0xFF, 0x0E, 0x60})
+	wantStatus(t, c, StatusOK, opUpdateExtra, 0, 0)
+	wantStatus(t, c, StatusOK, opUpdateExtra, 0, 7)
+	wantStatus(t, c, StatusExec, opUpdateExtra, 0, 8)
+	wantStatus(t, c, StatusExec, opWrite, 0x82, dataAt(8), block)
+	wantStatus(t, c, StatusExec, opWrite, 0x81, 0, block)
+	wantStatus(t, c, StatusExec, opRead, 0x82, dataAt(8))
+	wantStatus(t, c, StatusExec, opGenKey, 4, 0)
+	wantStatus(t, c, StatusExec, opLock, 0x81, 0)
+	wantStatus(t, c, StatusExec, opLock, 0x02, 0)
+	wantStatus(t, c, StatusExec, opCounter, 1, 0)
+	wantData(t, c, "ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000", opRandom, 0, 0)
+	wantStatus(t, c, StatusExec, opLock, 0, crc(c.ee.Config[:])^1)
+	wantStatus(t, c, StatusOK, opLock, 0, crc(c.ee.Config[:]))
+
+	// Configuration locked: data is written without policies, nothing read.
+	wantStatus(t, c, StatusExec, opLock, 0x80, 0)
+	wantStatus(t, c, StatusExec, opWrite, 0, 0x16, block[:4])
+	if r := wantStatus(t, c, StatusOK, opRandom, 0, 0); bytes.HasPrefix(r, []byte{0xFF, 0xFF, 0, 0}) {
+		t.Errorf("random number %x", r)
+	}
+	wantStatus(t, c, StatusExec, opWrite, 2, dataAt(8), block[:4])
+	wantStatus(t, c, StatusOK, opWrite, 0x82, dataAt(5), block) // encrypted writes only, later
+	wantStatus(t, c, StatusOK, opWrite, 0x82, dataAt(6), block)
+	wantStatus(t, c, StatusExec, opWrite, 0x82, dataAt(0), block) // a private key
+	wantStatus(t, c, StatusExec, opWrite, 1, 0, block[:4])
+	wantStatus(t, c, StatusOK, opWrite, 0x81, 0, block)
+	wantStatus(t, c, StatusExec, opRead, 0x81, 0)
+	wantStatus(t, c, StatusECC, opGenKey, 0, 0)
+	pub := wantStatus(t, c, StatusOK, opGenKey, 4, 0)
+	if got := wantStatus(t, c, StatusOK, opGenKey, 0, 0); !bytes.Equal(got, pub) {
+		t.Errorf("public key %x, then %x", pub, got)
+	}
+	wantStatus(t, c, StatusOK, opNonce, 0x43, 0, block)
+	wantStatus(t, c, StatusExec, opSign, 0xA0, 0)
+	wantStatus(t, c, StatusOK, opPrivWrite, 0, 4, zeros[:35], []byte{7}, zeros[:32])
+	wantStatus(t, c, StatusECC, opPrivWrite, 0, 4, zeros[:36], zeros[:32])
+	wantStatus(t, c, StatusExec, opLock, 1, 0)
+	wantStatus(t, c, StatusOK, opLock, 1, c.dataCRC())
+
+	// Both locked: the policies are in force.
+	wantStatus(t, c, StatusExec, opLock, 0x81, 0)
+	wantStatus(t, c, StatusExec, opWrite, 0x81, 0, block)
+	wantStatus(t, c, StatusOK, opRead, 0x81, 0)
+	wantStatus(t, c, StatusExec, opRead, 0x82, dataAt(0))
+	wantStatus(t, c, StatusExec, opRead, 0x82, dataAt(6))
+	wantStatus(t, c, StatusExec, opWrite, 0x82, dataAt(5), block)
+	wantStatus(t, c, StatusOK, opWrite, 2, dataAt(8)|3, block[:4])
+	wantData(t, c, "5a5a5a5a", opRead, 2, dataAt(8)|3)
+	wantStatus(t, c, StatusExec, opPrivWrite, 0, 4, zeros[:35], []byte{7}, zeros[:32])
+	sig := wantStatus(t, c, StatusOK, opSign, 0xA0, 0)
+	wantStatus(t, c, StatusExec, opSign, 0xA0, 0) // the message was spent
+	wantStatus(t, c, StatusOK, opNonce, 0x43, 0, block)
+	wantStatus(t, c, StatusOK, opVerify, 0x22, 4, sig, pub)
+	wantStatus(t, c, StatusOK, opNonce, 0x43, 0, pub[:32])
+	wantStatus(t, c, StatusMiscompare, opVerify, 0x22, 4, sig, pub)
+	wantStatus(t, c, StatusOK, opNonce, 0x43, 0, block)
+	wantStatus(t, c, StatusExec, opSign, 0xA0, 1) // internal only
+	wantStatus(t, c, StatusExec, opVerify, 0x22, 4, sig, zeros[:])
+	wantStatus(t, c, StatusOK, opGenKey, 4, 0)
+	wantStatus(t, c, StatusOK, opLock, 0x02, 0)
+	wantStatus(t, c, StatusExec, opLock, 0x02, 0)
+	wantStatus(t, c, StatusExec, opGenKey, 4, 0)
+	wantStatus(t, c, StatusOK, opSign, 0xA0, 0) // it can still be used
+	wantStatus(t, c, StatusOK, opLock, 0x02|8<<2, 0)
+	wantStatus(t, c, StatusExec, opWrite, 0x82, dataAt(8), block)
+	wantStatus(t, c, StatusOK, opRead, 0x82, dataAt(8))
+}
+
+func TestEncryptedRead(t *testing.T) {
+	c := vectorChip(t)
+	at := uint16(8 << 3)
+	nonceT0(t, c)
+	wantStatus(t, c, StatusExec, opRead, 0x82, at) // no GenDig
+	wantStatus(t, c, StatusOK, opGenDig, 2, 4)
+	wantStatus(t, c, StatusExec, opRead, 0x02, at) // 4 bytes
+	enc := wantStatus(t, c, StatusOK, opRead, 0x82, at)
+	if got := xor(enc, unhex(t, g4)); !bytes.Equal(got, c.ee.Slot(8)[:32]) {
+		t.Errorf("slot 8 reads %x", got)
+	}
+	wantStatus(t, c, StatusExec, opRead, 0x82, at) // TempKey was spent
+	wantStatus(t, c, StatusOK, opNonce, 3, 0, zeros[:32])
+	wantStatus(t, c, StatusOK, opGenDig, 2, 4)
+	wantStatus(t, c, StatusExec, opRead, 0x82, at) // no random number took part
+	nonceT0(t, c)
+	wantStatus(t, c, StatusOK, opGenDig, 2, 8)
+	wantStatus(t, c, StatusExec, opRead, 0x82, at) // another key
+	// A NoMac key needs OtherData and makes no encrypted transfer.
+	nonceT0(t, c)
+	wantStatus(t, c, StatusParse, opGenDig, 2, 6)
+	wantStatus(t, c, StatusOK, opGenDig, 2, 6, zeros[:4])
+	if !c.vol.temp.noMac {
+		t.Error("NoMac flag is not set")
+	}
+	wantStatus(t, c, StatusExec, opMAC, 0, 6, zeros[:32])
+}
+
+func TestLimitedUse(t *testing.T) {
+	c := vectorChip(t)
+	copy(c.ee.Slot(10), []byte{2, 0, 0, 0, 2, 0, 0, 0})
+	for i := range 2 {
+		wantStatus(t, c, StatusOK, opNonce, 0x43, 0, zeros[:32])
+		wantStatus(t, c, StatusOK, opSign, 0xA0, 0)
+		wantData(t, c, []string{"01000000", "02000000"}[i], opCounter, 0, 0)
+	}
+	wantStatus(t, c, StatusOK, opNonce, 0x43, 0, zeros[:32])
+	wantStatus(t, c, StatusExec, opSign, 0xA0, 0)
+	wantStatus(t, c, StatusOK, opGenKey, 0, 0)
+	wantStatus(t, c, StatusOK, opSign, 0xA0, 2) // not limited
+	c.setCounter(1, counterMax-1)
+	wantData(t, c, "ffff1f00", opCounter, 1, 1)
+	wantStatus(t, c, StatusExec, opCounter, 1, 1)
+}
+
+func TestPersistentLatch(t *testing.T) {
+	c := vectorChip(t)
+	wantStatus(t, c, StatusExec, opInfo, 4, 3) // CheckMac comes first
+	wantStatus(t, c, StatusExec, opAES, 0, 5, zeros[:16])
+	mac := wantStatus(t, c, StatusOK, opMAC, 0, 4, zeros[:32])
+	other := append([]byte{8, 0, 4, 0}, zeros[:9]...)
+	wantStatus(t, c, StatusOK, opCheckMac, 0, 4, zeros[:32], mac, other)
+	wantData(t, c, "01000000", opInfo, 4, 3)
+	wantStatus(t, c, StatusOK, opAES, 0, 5, zeros[:16])
+	wantData(t, c, "00000000", opInfo, 4, 2)
+	wantStatus(t, c, StatusExec, opAES, 0, 5, zeros[:16])
+}
+
+func TestSecureBoot(t *testing.T) {
+	c := vectorChip(t)
+	copy(c.ee.Slot(11), unhex(t, "00000000"+keyX+"00000000"+keyY))
+	sum := bytes.Repeat([]byte{9}, 32)
+	sig := signWith(t, c, sum)
+	wantStatus(t, c, StatusMiscompare, opSecureBoot, bootFullStore, 0, sum)
+	wantStatus(t, c, StatusOK, opSecureBoot, bootFullCopy, 0, sum, sig)
+	wantStatus(t, c, StatusOK, opSecureBoot, bootFullStore, 0, sum)
+	wantStatus(t, c, StatusMiscompare, opSecureBoot, bootFull, 0, zeros[:32], sig)
+	wantStatus(t, c, StatusOK, opSecureBoot, bootFull|bootProhibit, 0, sum, sig)
+	wantStatus(t, c, StatusExec, opSecureBoot, bootFullStore, 0, sum)
+	c.PowerOff()
+	c.PowerOn()
+	wakeUp(t, c)
+	wantStatus(t, c, StatusOK, opSecureBoot, bootFullStore, 0, sum)
+}
+
+// TestParse has a form that does not exist for each command: it is a parse error
+// on a chip on which the right form would be refused too.
+func TestParse(t *testing.T) {
+	c := newChip(t, Blank(DefaultSerial), nil)
+	wakeUp(t, c)
+	for _, tt := range []struct {
+		op, p1 byte
+		p2     uint16
+		n      int
+	}{
+		{opRead, 3, 0, 0}, {opRead, 0, 0x20, 0}, {opRead, 2, 0x80, 0}, {opRead, 2, 0x200, 0}, {opRead, 0, 0, 1}, {opRead, 1, 0x10, 0},
+		{opWrite, 4, 0, 4}, {opWrite, 0, 0, 32}, {opWrite, 0x40, 0, 4}, {opMAC, 8, 0, 32}, {opMAC, 0, 16, 32}, {opMAC, 1, 0, 32},
+		{opGenDig, 6, 0, 0}, {opGenDig, 0, 4, 0}, {opGenDig, 3, 0, 0}, {opNonce, 2, 0, 20}, {opNonce, 0, 0, 32}, {opNonce, 0xA3, 0, 64},
+		{opLock, 3, 0, 0}, {opLock, 0x40, 0, 0}, {opLock, 4, 0, 0}, {opRandom, 2, 0, 0}, {opDeriveKey, 1, 0, 0}, {opUpdateExtra, 2, 0, 0},
+		{opCounter, 2, 0, 0}, {opCounter, 0, 2, 0}, {opCheckMac, 0, 0, 76}, {opInfo, 5, 0, 0}, {opInfo, 1, 16, 0}, {opGenKey, 5, 0, 0},
+		{opGenKey, 4, 16, 0}, {opGenKey, 0, slotTempKey, 0}, {opGenKey, 0x10, 8, 0}, {opSign, 2, 0, 0}, {opSign, 0x80, 16, 0},
+		{opECDH, 0x10, 0, 64}, {opECDH, 0x0C, 0, 63}, {opECDH, 1, 0, 64}, {opVerify, 1, 0, 64}, {opVerify, 2, 0, 128}, {opVerify, 3, 14, 64},
+		{opPrivWrite, 1, 0, 68}, {opPrivWrite, 0, 0, 36}, {opSHA, 5, 0, 0}, {opSHA, 1, 3, 2}, {opSHA, 0x40, 0, 0}, {opSHA, 7, 40, 41},
+		{opAES, 2, 0, 16}, {opAES, 0, 0, 15}, {opKDF, 0x80, 0, 20}, {opKDF, 0, 0, 3}, {opSelfTest, 0x40, 0, 0}, {opSecureBoot, 4, 0, 96},
+	} {
+		wantStatus(t, c, StatusParse, tt.op, tt.p1, tt.p2, make([]byte, tt.n))
+	}
+}
+
+func TestState(t *testing.T) {
+	for name, make := range map[string]func() (*State, error){
+		"blank":      func() (*State, error) { return Blank(DefaultSerial), nil },
+		"generic":    func() (*State, error) { return Generic(DefaultSerial, nil) },
+		"trustflex":  func() (*State, error) { return TrustFLEX(DefaultSerial, nil) },
+		"trustgo":    func() (*State, error) { return TrustGO(DefaultSerial, nil) },
+		"everything": func() (*State, error) { return Everything(DefaultSerial, nil) },
+	} {
+		s := must(t)(make())
+		file := t.TempDir() + "/chip"
+		if err := s.SaveFile(file); err != nil {
+			t.Fatal(err)
+		}
+		if got := must(t)(LoadFile(file)); *got != *s {
+			t.Errorf("%s: another state is read back", name)
+		}
+		if name == "blank" {
+			continue
+		}
+		c := newChip(t, s, nil)
+		wakeUp(t, c)
+		wantData(t, c, "01000000", opInfo, 1, 0)
+	}
+	var s State
+	for _, b := range [][]byte{nil, make([]byte, StateSize-1), make([]byte, StateSize)} {
+		if s.UnmarshalBinary(b) == nil {
+			t.Errorf("a state of %d zeros was accepted", len(b))
+		}
+	}
+	use := Blank(DefaultSerial)
+	use.Config[cfgUseLock] = 0x0A
+	if _, err := New(use, nil); err == nil {
+		t.Error("UseLock was accepted")
+	}
+}
