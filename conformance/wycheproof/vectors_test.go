@@ -151,7 +151,7 @@ func TestWycheproof(t *testing.T) {
 		for _, name := range names {
 			f, pattern := find(t, name)
 			used[pattern] = true
-			if f == nil {
+			if f == nil || slow && tooSlow(name) {
 				continue
 			}
 			t.Run(strings.TrimSuffix(name, "_test.json"), func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestWycheproof(t *testing.T) {
 	}
 	t.Logf("%d vectors of %d files: %v", n, len(all), sum)
 	for name, e := range exceptions {
-		if sum.except[name] == 0 {
+		if sum.except[name] == 0 && !slow {
 			t.Errorf("the exception %s, %s, was not met", name, e.reason)
 		}
 	}
@@ -244,20 +244,25 @@ func checkOutcomes(t *testing.T, all map[string]counts) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&b, "%s: %v\n", strings.TrimSuffix(name, "_test.json"), all[name])
 	}
-	if *update {
+	if *update && !slow {
 		must(t, os.WriteFile(outcomes, []byte(b.String()), 0o666))
 		return
 	}
 	want, err := os.ReadFile(outcomes)
 	must(t, err)
-	have := strings.Split(b.String(), "\n")
+	have, lines := strings.Split(b.String(), "\n"), 0
 	in := bufio.NewScanner(strings.NewReader(string(want)))
 	for in.Scan() {
+		name, _, _ := strings.Cut(in.Text(), ":")
+		if slow && tooSlow(name) {
+			continue
+		}
+		lines++
 		if !slices.Contains(have, in.Text()) {
 			t.Errorf("%s says %q, which is not so now; -args -update writes it anew", outcomes, in.Text())
 		}
 	}
-	if strings.Count(string(want), "\n") != len(all) {
-		t.Errorf("%s has %d lines, there were %d files", outcomes, strings.Count(string(want), "\n"), len(all))
+	if lines != len(all) {
+		t.Errorf("%s has %d lines, there were %d files", outcomes, lines, len(all))
 	}
 }

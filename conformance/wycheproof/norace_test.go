@@ -1,0 +1,5 @@
+//go:build !race
+
+package wycheproof
+
+const raceDetector = false
