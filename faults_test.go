@@ -24,6 +24,8 @@ type changed struct {
 	// the method.
 	before func(op string, s *changedSession) error
 
+	searched func(pkcs11.Template) // hears of each search
+
 	mu     sync.Mutex
 	logins [][]byte
 	opened atomic.Int64
@@ -143,6 +145,9 @@ func (s *changedSession) GetAttributeValue(ctx context.Context, object pkcs11.Ob
 }
 
 func (s *changedSession) FindObjectsInit(ctx context.Context, template pkcs11.Template) error {
+	if s.m.searched != nil {
+		s.m.searched(template)
+	}
 	for _, a := range template {
 		if slices.Contains(s.m.hide, a.Type) { // what nobody has, nothing matches
 			template = append(slices.Clone(template), pkcs11.Attr(pkcs11.CKA_LABEL, "no such label"))
