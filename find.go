@@ -40,7 +40,13 @@ func (se *session) FindObjectsInit(ctx context.Context, template pkcs11.Template
 	}
 	s.mu.RLock()
 	found := s.objects.find(template, s.userLocked(), buf[:0])
+	damage := s.damage
 	s.mu.RUnlock()
+	// What is damaged may be what was asked for. A search that found something
+	// else does not fail for it: one bad certificate takes no gateway offline.
+	if damage != nil && (len(found) == 0 || len(template) == 0) {
+		return opErr(op, "", damage)
+	}
 
 	se.mu.Lock()
 	defer se.mu.Unlock()

@@ -33,6 +33,7 @@ type chip struct {
 	login   bool
 	closed  bool
 	fail    error
+	partial bool                     // fail is about some objects only
 	hold    map[string]chan struct{} // a call by that name waits until it is closed
 	entered map[string]chan struct{} // and closes this one first
 }
@@ -89,7 +90,7 @@ func (c *chip) Changes() (uint64, error) { return c.changes.Load(), nil }
 
 func (c *chip) Objects(context.Context) ([]driver.Object, error) {
 	c.mu.Lock()
-	if c.fail != nil {
+	if c.fail != nil && !c.partial {
 		defer c.mu.Unlock()
 		return nil, c.fail
 	}
@@ -99,9 +100,10 @@ func (c *chip) Objects(context.Context) ([]driver.Object, error) {
 			list = append(list, o)
 		}
 	}
+	fail := c.fail
 	c.mu.Unlock()
 	defer c.call("Objects")()
-	return list, nil
+	return list, fail
 }
 
 func (c *chip) Close() error {
@@ -428,6 +430,38 @@ func TestAFailingDriverIsNamed(t *testing.T) {
 	wantCode(t, "a search", err, pkcs11.CKR_DEVICE_ERROR)
 	if err == nil || !errors.Is(err, c.fail) {
 		t.Errorf("%v does not wrap the driver's error", err)
+	}
+}
+
+// One damaged object does not hide the others, and is not passed over in silence.
+func TestADamagedObject(t *testing.T) {
+	c := newChip(t)
+	_, se := open(t, c)
+	_, priv := generate(t, se, "key")
+	c.mu.Lock()
+	c.fail, c.partial = errors.New("record o-17 is damaged"), true
+	c.mu.Unlock()
+	c.changes.Add(1)
+	key := pkcs11.Template{{Type: pkcs11.CKA_LABEL, Value: "key"}, {Type: pkcs11.CKA_CLASS, Value: pkcs11.CKO_PRIVATE_KEY}}
+	if got := find(t, se, key); !slices.Equal(got, []pkcs11.ObjectHandle{priv}) {
+		t.Errorf("found %v, want the key %v", got, priv)
+	}
+	for name, template := range map[string]pkcs11.Template{
+		"a search for what is not found": {{Type: pkcs11.CKA_LABEL, Value: "Root Cert"}},
+		"a search for everything":        nil,
+	} {
+		err := se.FindObjectsInit(t.Context(), template)
+		wantCode(t, name, err, pkcs11.CKR_DEVICE_ERROR)
+		if !errors.Is(err, c.fail) {
+			t.Errorf("%s: %v does not say what is damaged", name, err)
+		}
+	}
+	c.mu.Lock()
+	c.fail = nil
+	c.mu.Unlock()
+	c.changes.Add(1)
+	if got := find(t, se, nil); len(got) != 2 {
+		t.Errorf("found %d objects after the damage was mended, want 2", len(got))
 	}
 }
 

@@ -34,6 +34,7 @@ type slot struct {
 	objects    objectIndex
 	loaded     bool   // the driver's objects have been read in this login state
 	changes    uint64 // what changer said when they were
+	damage     error  // what the driver could not read of them
 }
 
 func newSlot(m *module, id pkcs11.SlotID, token driver.Token, table mechanisms) *slot {
@@ -226,7 +227,7 @@ func (s *slot) reload(ctx context.Context) (done bool, err error) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil {
+	if err != nil && list == nil {
 		s.objects.abortReplace()
 		return false, deviceErr(err)
 	}
@@ -234,10 +235,11 @@ func (s *slot) reload(ctx context.Context) (done bool, err error) {
 		s.objects.abortReplace()
 		return false, nil
 	}
+	damage := deviceErr(err)
 	if err := s.objects.endReplace(list, s.adopt); err != nil {
 		return false, err
 	}
-	s.loaded, s.changes = true, now
+	s.loaded, s.changes, s.damage = true, now, damage
 	return true, nil
 }
 

@@ -66,7 +66,10 @@ type Token interface {
 
 	// Objects returns the token objects that exist now and may be shown in the
 	// present login state. Session objects are not among them. The order is
-	// that of creation, where the token knows it.
+	// that of creation, where the token knows it. If some cannot be read, a list
+	// that is not nil holds the others, and the error names those that are
+	// damaged: searches then go on, and fail only where one of them may have been
+	// meant.
 	Objects(ctx context.Context) ([]Object, error)
 
 	// Close releases what the driver opened. Nothing is called after it.
