@@ -219,3 +219,46 @@ func TestState(t *testing.T) {
 		t.Error("UseLock was accepted")
 	}
 }
+
+// TestKeyConditions has what a configuration can ask for before a key is used.
+func TestKeyConditions(t *testing.T) {
+	t.Run("secret without EncryptRead", func(t *testing.T) {
+		c := vectorChip(t)
+		nonceT0(t, c)
+		wantStatus(t, c, StatusOK, opGenDig, 2, 4)
+		c.vol.temp.keyID = c.ee.slotConfig(6).readKey()
+		wantStatus(t, c, StatusExec, opRead, 0x82, 6<<3)
+	})
+	t.Run("ReqAuth", func(t *testing.T) {
+		c := vectorChip(t)
+		c.ee.Config[cfgKeyConfig+4] |= 0x80 // slot 2, by key 4
+		c.ee.Config[cfgKeyConfig+5] |= 4
+		wantStatus(t, c, StatusOK, opNonce, 0x43, 0, zeros[:32])
+		wantStatus(t, c, StatusExec, opSign, 0xA0, 2)
+		c.vol.auth = 4
+		wantStatus(t, c, StatusOK, opSign, 0xA0, 2)
+	})
+	t.Run("ReqRandom", func(t *testing.T) {
+		c := vectorChip(t)
+		c.ee.Config[cfgKeyConfig+8] |= 0x40 // slot 4
+		wantStatus(t, c, StatusOK, opNonce, 3, 0, zeros[:32])
+		wantStatus(t, c, StatusExec, opGenDig, 2, 4)
+		nonceT0(t, c)
+		wantStatus(t, c, StatusOK, opGenDig, 2, 4)
+	})
+	t.Run("ECDH protection", func(t *testing.T) {
+		peer := unhex(t, keyX+keyY)
+		for prot, want := range [4][3]Status{ // clear, encrypted, to TempKey
+			{StatusOK, StatusOK, StatusOK},
+			{StatusExec, StatusOK, StatusOK},
+			{StatusExec, StatusExec, StatusOK},
+			{StatusExec, StatusExec, StatusExec},
+		} {
+			c := vectorChip(t)
+			c.ee.Config[cfgChipOptions+1] |= byte(prot)
+			for i, p1 := range []byte{0x0C, 0x0E, 0x08} {
+				wantStatus(t, c, want[i], opECDH, p1, 2, peer)
+			}
+		}
+	})
+}
