@@ -131,8 +131,8 @@ func readPIN(f *os.File) ([]byte, error) {
 		return nil, errors.New("not open")
 	}
 	info, err := f.Stat()
-	if err != nil || info.Mode()&os.ModeIrregular != 0 {
-		return nil, errors.New("not open") // or of the runtime, as those for polling are
+	if err != nil {
+		return nil, errors.New("not open")
 	}
 	if info.IsDir() {
 		return nil, errors.New("this is a directory")
