@@ -74,6 +74,10 @@ func childWrite(args []string) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	// The process before may have been killed before it removed this one.
+	if err := s.Remove("alone"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	fmt.Println("open", n)
 	for {
 		n++
