@@ -127,19 +127,30 @@ func Generic(serial [9]byte, r io.Reader) (*State, error) {
 }
 
 // TrustFLEX is a chip as a TrustFLEX ATECC608B-TFLXTLS comes, locked, at address
-// 0x36, with keys in slots 0 to 4. The certificate slots 10 to 12 are empty:
-// Microchip's are not part of this project.
+// 0x36, with keys in slots 0 to 4 and compressed certificates for slot 0 in slots
+// 10 to 12. Microchip's are not part of this project: these end in [Root], and
+// [State.Chain] has them in full. The last byte of the serial number is 01.
 func TrustFLEX(serial [9]byte, r io.Reader) (*State, error) {
-	serial[8] = 0x01
-	return newState(serial, configTrustFLEX).lock(r, "MKMwyhP1", 0, 1, 2, 3, 4)
+	return provisioned(serial, configTrustFLEX, r, "MKMwyhP1", templateFLEX)
 }
 
 // TrustGO is like a Trust&GO ATECC608B-TNGTLS, as far as its configuration is
-// public: locked, at address 0x35, with keys in slots 0 to 4. The certificate
-// slots 10 to 12 are empty.
+// public: locked, at address 0x35, with keys and certificates as [TrustFLEX] has
+// them.
 func TrustGO(serial [9]byte, r io.Reader) (*State, error) {
+	return provisioned(serial, configTrustGO, r, "KQp2ZkD8", templateTrustGO)
+}
+
+func provisioned(serial [9]byte, config string, r io.Reader, product string, template byte) (*State, error) {
 	serial[8] = 0x01
-	return newState(serial, configTrustGO).lock(r, "KQp2ZkD8", 0, 1, 2, 3, 4)
+	s, err := newState(serial, config).lock(r, product, 0, 1, 2, 3, 4)
+	if err != nil {
+		return nil, err
+	}
+	if err := theFactory().provision(s, template); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Everything is a locked chip whose slots between them use every policy there
