@@ -80,6 +80,12 @@ func Diagnose(ctx context.Context, name string) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	return DiagnoseParams(ctx, params)
+}
+
+// DiagnoseParams is Diagnose for a name that is parsed already, as OpenParams is
+// Open for one.
+func DiagnoseParams(ctx context.Context, params *Params) ([]Finding, error) {
 	diagnoses.RLock()
 	diagnose := diagnoses.m[params.Scheme]
 	diagnoses.RUnlock()

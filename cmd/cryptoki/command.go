@@ -44,7 +44,7 @@ func init() {
 		&deleteCommand,
 		&signCommand, &verifyCommand, &randomCommand,
 		&pinChangeCommand, &pinChangeSOCommand, &pinUnlockCommand,
-		&conformanceCommand, &versionCommand, &helpCommand,
+		&conformanceCommand, &doctorCommand, &versionCommand, &helpCommand,
 	}
 }
 
