@@ -1,0 +1,70 @@
+package wipe_test
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"testing"
+	"unsafe"
+
+	"github.com/go-cryptoki/cryptoki/internal/wipe"
+)
+
+// The key itself is the beginning of a key schedule of AES.
+var key = []byte("a key of thirty-two random bytes")
+
+// memory is what an interface that holds a pointer, or a struct of one, points to.
+func memory(i any, n int) []byte {
+	return unsafe.Slice((*byte)((*[2]unsafe.Pointer)(unsafe.Pointer(&i))[1]), n)
+}
+
+func words(b []byte) []byte { // the key as little-endian machines keep it where there is no assembly
+	out := make([]byte, len(b))
+	for i := range b {
+		out[i] = b[i&^3|3-i&3]
+	}
+	return out
+}
+
+func holds(b []byte) bool { return bytes.Contains(b, key) || bytes.Contains(b, words(key)) }
+
+func TestBlock(t *testing.T) {
+	b, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := memory(b, 480)
+	if !holds(m) {
+		t.Fatal("the key is not where this test looks for it")
+	}
+	wipe.Block(b)
+	if !bytes.Equal(m, make([]byte, len(m))) {
+		t.Error("the key schedule is still there")
+	}
+}
+
+func TestAEAD(t *testing.T) {
+	for name, make := range map[string]func(cipher.Block) (cipher.AEAD, error){
+		"GCM":                   cipher.NewGCM,
+		"GCM with random nonce": cipher.NewGCMWithRandomNonce,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, err := aes.NewCipher(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := make(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := memory(a, 480)
+			if !holds(m) {
+				t.Fatal("the key is not where this test looks for it")
+			}
+			wipe.AEAD(a)
+			if holds(m) {
+				t.Error("the key schedule is still there")
+			}
+		})
+	}
+}
