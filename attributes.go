@@ -73,7 +73,7 @@ func (se *session) create(ctx context.Context, token bool, r replacing, make fun
 	if err != nil {
 		return 0, err
 	}
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return 0, err
 	}
 	defer s.gate.release()
@@ -250,7 +250,7 @@ func (se *session) DestroyObject(ctx context.Context, h pkcs11.ObjectHandle) err
 		if !ok {
 			return opErr(op, o.String(), fmt.Errorf("%w: this token keeps its objects for ever", pkcs11.CKR_ACTION_PROHIBITED))
 		}
-		if err := s.gate.acquire(ctx); err != nil {
+		if err := s.acquire(ctx); err != nil {
 			return opErr(op, o.String(), err)
 		}
 		err := destroyer.Destroy(ctx, d)
@@ -380,7 +380,7 @@ func (se *session) export(ctx context.Context, d driver.Object, t pkcs11.Attribu
 		return nil, nil
 	}
 	s := se.slot
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return nil, err
 	}
 	defer s.gate.release()
@@ -433,7 +433,7 @@ func (se *session) SetAttributeValue(ctx context.Context, h pkcs11.ObjectHandle,
 	if !ok {
 		return opErr(op, o.String(), fmt.Errorf("%w: this token does not change attributes", pkcs11.CKR_ACTION_PROHIBITED))
 	}
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return opErr(op, o.String(), err)
 	}
 	d, err = updater.Update(ctx, d, changed)
@@ -445,6 +445,9 @@ func (se *session) SetAttributeValue(ctx context.Context, h pkcs11.ObjectHandle,
 	defer s.mu.Unlock()
 	if s.objects.byHandle[h] == o {
 		s.objects.update(o, d, rules.Complete(d.Attributes()))
+		if o.token {
+			s.changed()
+		}
 	}
 	return nil
 }

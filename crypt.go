@@ -251,7 +251,7 @@ func (se *session) cipherNow(ctx context.Context, dir *direction, op *cipherOp, 
 		return dir.run(ctx, nil, op, data)
 	}
 	s := se.slot
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return nil, err
 	}
 	defer s.gate.release()

@@ -48,7 +48,7 @@ func (se *session) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, pub
 	if err != nil {
 		return 0, 0, opErr(op, subject, err)
 	}
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return 0, 0, opErr(op, subject, err)
 	}
 	defer s.gate.release()

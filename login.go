@@ -53,12 +53,12 @@ func (se *session) Login(ctx context.Context, user pkcs11.UserType, pin []byte) 
 	if err := s.mayLogin(user); err != nil {
 		return opErr(op, "", err)
 	}
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return opErr(op, "", err)
 	}
 	defer s.gate.release()
-	if err := s.auth.Login(ctx, user, pin); err != nil {
-		return opErr(op, "", deviceErr(err))
+	if err := s.checkIn(ctx, user, pin); err != nil {
+		return opErr(op, "", err)
 	}
 	s.mu.Lock()
 	closed := len(s.sessions) == 0
@@ -74,7 +74,7 @@ func (se *session) Login(ctx context.Context, user pkcs11.UserType, pin []byte) 
 	s.mu.Unlock()
 	if closed {
 		// The last session was closed meanwhile, and the login with it.
-		return opErr(op, "", errors.Join(errSessionClosed, s.auth.Logout(ctx)))
+		return opErr(op, "", errors.Join(errSessionClosed, s.checkOut(ctx)))
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func (se *session) loginContext(ctx context.Context, pin []byte) error {
 	if s.auth == nil {
 		return fmt.Errorf("%w: the token has no PIN", pkcs11.CKR_USER_PIN_NOT_INITIALIZED)
 	}
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return err
 	}
 	err := s.auth.Login(ctx, pkcs11.CKU_CONTEXT_SPECIFIC, pin)
@@ -216,7 +216,7 @@ func (se *session) setPIN(ctx context.Context, op string, pin []byte, set func(d
 	if n := uint64(len(pin)); n < info.MinPINLen || info.MaxPINLen != 0 && n > info.MaxPINLen {
 		return opErr(op, "", fmt.Errorf("%w: a PIN of this token has %d to %d bytes", pkcs11.CKR_PIN_LEN_RANGE, info.MinPINLen, info.MaxPINLen))
 	}
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return opErr(op, "", err)
 	}
 	defer s.gate.release()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/go-cryptoki/cryptoki/driver"
@@ -13,10 +12,10 @@ import (
 
 // Lock order. A goroutine that holds one of these takes only those further down:
 //
-//	slot.logging      a semaphore: one login or logout at a time
+//	device.logging    a semaphore: one login or logout at a time
 //	slot.refreshing   a semaphore: one reading of the driver's objects at a time
 //	gate              the token's own: held while a driver is called
-//	slot.mu           sessions, login state, objects and their indexes
+//	slot.mu           sessions, login state, objects and their indexes; never of two slots at once
 //	session.mu        the operations of a session
 //
 // slot.mu and session.mu are never held while a driver is called. An operation
@@ -36,6 +35,10 @@ type module struct {
 	slots   []*slot
 	closed  atomic.Bool
 	handles atomic.Uint64 // the last object handle given
+
+	root  *module // the one that has the tokens; itself, or for an application another
+	party any     // with whom it shares its turns at a device
+	applications
 }
 
 var _ Module = (*module)(nil)
@@ -48,6 +51,7 @@ var _ Module = (*module)(nil)
 // for instance. The tokens are then not closed.
 func NewModule(opts *ModuleOptions, tokens ...driver.Token) (Module, error) {
 	m := &module{}
+	m.root, m.party = m, m
 	if opts != nil {
 		m.opts = *opts
 	}
@@ -59,7 +63,7 @@ func NewModule(opts *ModuleOptions, tokens ...driver.Token) (Module, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cryptoki: token %q: %w", token.Info().Label, err)
 		}
-		m.slots = append(m.slots, newSlot(m, pkcs11.SlotID(i+1), token, table))
+		m.slots = append(m.slots, newSlot(m, pkcs11.SlotID(i+1), newDevice(token, table)))
 	}
 	return m, nil
 }
@@ -186,13 +190,10 @@ func (m *module) InitToken(ctx context.Context, id pkcs11.SlotID, soPIN []byte, 
 	if !ok {
 		return opErr(op, "", fmt.Errorf("%w: this token cannot be initialized", pkcs11.CKR_FUNCTION_NOT_SUPPORTED))
 	}
-	s.mu.RLock()
-	open := len(s.sessions)
-	s.mu.RUnlock()
-	if open > 0 {
+	if open := s.device.sessions.Load(); open > 0 {
 		return opErr(op, "", fmt.Errorf("%w: %d sessions are open; close them first", pkcs11.CKR_SESSION_EXISTS, open))
 	}
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return opErr(op, "", err)
 	}
 	err = init.InitToken(ctx, soPIN, label)
@@ -203,6 +204,7 @@ func (m *module) InitToken(ctx context.Context, id pkcs11.SlotID, soPIN []byte, 
 	s.mu.Lock()
 	s.objects.clear()
 	s.loaded = false
+	s.changed() // for the other applications
 	s.mu.Unlock()
 	return nil
 }
@@ -242,67 +244,39 @@ func (m *module) Close() error {
 		return opErr("Close", "", pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED)
 	}
 	var errs []error
+	if m.root == m {
+		m.mu.Lock()
+		apps := m.apps
+		m.apps = nil
+		m.mu.Unlock()
+		for app := range apps {
+			if !app.closed.Swap(true) {
+				errs = append(errs, app.end())
+			}
+		}
+	} else {
+		m.root.mu.Lock()
+		delete(m.root.apps, m)
+		m.root.mu.Unlock()
+	}
+	errs = append(errs, m.end())
+	return opErr("Close", "", errors.Join(errs...))
+}
+
+// end closes the sessions, and the tokens if they are this module's.
+func (m *module) end() error {
+	var errs []error
 	for _, s := range m.slots {
 		errs = append(errs, s.closeAll())
-		s.gate.shut()
-		errs = append(errs, s.token.Close())
+		if m.root == m {
+			s.gate.shut()
+			errs = append(errs, s.token.Close())
+		}
 		s.mu.Lock()
 		s.objects.clear()
 		s.mu.Unlock()
 	}
-	return opErr("Close", "", errors.Join(errs...))
-}
-
-// A gate is what a call to a driver goes through: one at a time for a token that
-// is not driver.Concurrent, and none after the module is closed.
-type gate struct {
-	turn chan struct{} // nil for a token that is driver.Concurrent
-	open sync.RWMutex  // read-locked by calls, locked for ever by shut
-	down atomic.Bool
-}
-
-func newGate(token driver.Token) gate {
-	if _, ok := token.(driver.Concurrent); ok {
-		return gate{}
-	}
-	return gate{turn: make(chan struct{}, 1)}
-}
-
-// acquire waits for the token's turn. The error wraps CKR_FUNCTION_CANCELED when
-// ctx ended first.
-func (g *gate) acquire(ctx context.Context) error {
-	if g.turn != nil {
-		select {
-		case g.turn <- struct{}{}:
-		default:
-			select {
-			case g.turn <- struct{}{}:
-			case <-ctx.Done():
-				return fmt.Errorf("waiting for the token: %w: %w", pkcs11.CKR_FUNCTION_CANCELED, ctx.Err())
-			}
-		}
-	}
-	if !g.open.TryRLock() || g.down.Load() {
-		// Only shut locks open, and for good.
-		if g.turn != nil {
-			<-g.turn
-		}
-		return pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED
-	}
-	return nil
-}
-
-func (g *gate) release() {
-	g.open.RUnlock()
-	if g.turn != nil {
-		<-g.turn
-	}
-}
-
-// shut waits for the calls under way and refuses those that come later.
-func (g *gate) shut() {
-	g.down.Store(true)
-	g.open.Lock()
+	return errors.Join(errs...)
 }
 
 // deviceErr gives an error of a driver the code that it lacks.

@@ -8,6 +8,10 @@ import (
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
+// randomTurn is how many bytes a device that does one thing at a time is asked for
+// before others have their turn: a secure element takes 20 ms and more for 32.
+const randomTurn = 64
+
 func (se *session) GenerateRandom(ctx context.Context, b []byte) error {
 	const op = "GenerateRandom"
 	if err := se.check(op); err != nil {
@@ -20,14 +24,21 @@ func (se *session) GenerateRandom(ctx context.Context, b []byte) error {
 	if s.random == nil {
 		return opErr(op, "", fmt.Errorf("%w: this token has no random number generator", pkcs11.CKR_RANDOM_NO_RNG))
 	}
-	if err := s.gate.acquire(ctx); err != nil {
-		return opErr(op, "", err)
-	}
-	err := s.random.ReadRandom(ctx, b)
-	s.gate.release()
-	if err != nil {
-		clear(b) // nothing that looks random is left behind
-		return opErr(op, "", deviceErr(err))
+	for rest := b; len(rest) > 0; {
+		turn := rest
+		if !s.gate.concurrent {
+			turn = rest[:min(len(rest), randomTurn)]
+		}
+		err := s.acquire(ctx)
+		if err == nil {
+			err = deviceErr(s.random.ReadRandom(ctx, turn))
+			s.gate.release()
+		}
+		if err != nil {
+			clear(b) // nothing that looks random is left behind
+			return opErr(op, "", err)
+		}
+		rest = rest[len(turn):]
 	}
 	return nil
 }
@@ -48,7 +59,7 @@ func (se *session) SeedRandom(ctx context.Context, seed []byte) error {
 	if !ok {
 		return opErr(op, "", fmt.Errorf("%w: the token's generator takes no seed", pkcs11.CKR_RANDOM_SEED_NOT_SUPPORTED))
 	}
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return opErr(op, "", err)
 	}
 	defer s.gate.release()

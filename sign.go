@@ -219,7 +219,7 @@ func (se *session) signNow(ctx context.Context, op *signOp, data, signature []by
 		return 0, err
 	}
 	s := se.slot
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return 0, err
 	}
 	sig, err := op.signer.Sign(ctx, op.mech, input)

@@ -9,22 +9,14 @@ import (
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
-// A slot is a token with its sessions, its login state and its objects.
+// A slot is what one application has of a token: its sessions, its login state
+// and its view of the objects.
 type slot struct {
 	module *module
 	id     pkcs11.SlotID
-	token  driver.Token
-	gate   gate
-	mechs  mechanisms
+	*device
 
-	// What the token can do beside keeping objects; nil where it cannot.
-	random  driver.RandomReader
-	auth    driver.Authenticator
-	changer driver.Changer
-
-	// Semaphores of one.
-	logging    chan struct{} // a login or logout is under way
-	refreshing chan struct{} // the driver's objects are being read
+	refreshing chan struct{} // a semaphore of one: the driver's objects are being read
 
 	mu         sync.RWMutex
 	sessions   map[*session]struct{}
@@ -33,26 +25,33 @@ type slot struct {
 	logins     uint64 // counts logins and logouts
 	objects    objectIndex
 	loaded     bool   // the driver's objects have been read in this login state
-	changes    uint64 // what changer said when they were
+	seen       uint64 // what changer said when they were
+	seenHere   uint64 // what device.changes was
 	damage     error  // what the driver could not read of them
 }
 
-func newSlot(m *module, id pkcs11.SlotID, token driver.Token, table mechanisms) *slot {
+func newSlot(m *module, id pkcs11.SlotID, d *device) *slot {
 	s := &slot{
 		module:     m,
 		id:         id,
-		token:      token,
-		gate:       newGate(token),
-		mechs:      table,
-		logging:    make(chan struct{}, 1),
+		device:     d,
 		refreshing: make(chan struct{}, 1),
 		sessions:   make(map[*session]struct{}),
 	}
-	s.random, _ = token.(driver.RandomReader)
-	s.auth, _ = token.(driver.Authenticator)
-	s.changer, _ = token.(driver.Changer)
 	s.objects.clear()
 	return s
+}
+
+// acquire waits for the token's turn. See gate.
+func (s *slot) acquire(ctx context.Context) error { return s.gate.acquire(ctx, s.module.party) }
+
+// changed notes, for the other applications, that this one has changed the
+// token's objects. s.mu is held.
+func (s *slot) changed() {
+	now := s.device.changes.Add(1)
+	if s.seenHere == now-1 {
+		s.seenHere = now // nobody else did, so there is nothing to read again
+	}
 }
 
 // maxSessions is the limit, pkcs11.EffectivelyInfinite if there is none.
@@ -81,6 +80,7 @@ func (s *slot) addSession(se *session) error {
 		return fmt.Errorf("%w: log the SO out before opening a read-only session", pkcs11.CKR_SESSION_READ_WRITE_SO_EXISTS)
 	}
 	s.sessions[se] = struct{}{}
+	s.device.sessions.Add(1)
 	if se.rw() {
 		s.rwSessions++
 	}
@@ -103,6 +103,7 @@ func (s *slot) closeSession(se *session) error {
 		return nil
 	}
 	delete(s.sessions, se)
+	s.device.sessions.Add(-1)
 	if se.rw() {
 		s.rwSessions--
 	}
@@ -126,6 +127,7 @@ func (s *slot) closeAll() error {
 	s.mu.Lock()
 	all := s.sessions
 	s.sessions = make(map[*session]struct{})
+	s.device.sessions.Add(-int64(len(all)))
 	s.rwSessions = 0
 	for se := range all {
 		se.closed.Store(true)
@@ -142,8 +144,8 @@ func (s *slot) closeAll() error {
 	return s.abandon(dead, logout)
 }
 
-// abandon has the driver forget session objects, and log out. What the driver
-// cannot do any more is no reason to keep a session open, so only the logout's
+// abandon has the driver forget session objects, and log out, for which logging
+// is held. What the driver cannot do any more is no reason to keep a session open, so only the logout's
 // error counts.
 func (s *slot) abandon(dead []*object, logout bool) error {
 	var session []driver.Object
@@ -152,11 +154,11 @@ func (s *slot) abandon(dead []*object, logout bool) error {
 			session = append(session, d)
 		}
 	}
-	if len(session) == 0 && (!logout || s.auth == nil) {
+	if len(session) == 0 && !logout {
 		return nil
 	}
 	ctx := context.Background()
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return nil // the token is closed, and forgets all by itself
 	}
 	defer s.gate.release()
@@ -165,8 +167,8 @@ func (s *slot) abandon(dead []*object, logout bool) error {
 			d.Destroy(ctx, session...)
 		}
 	}
-	if logout && s.auth != nil {
-		return deviceErr(s.auth.Logout(ctx))
+	if logout {
+		return s.checkOut(ctx)
 	}
 	return nil
 }
@@ -175,7 +177,8 @@ func (s *slot) abandon(dead []*object, logout bool) error {
 // read yet, or the driver says that somebody else changed them.
 func (s *slot) refresh(ctx context.Context) error {
 	s.mu.RLock()
-	loaded, seen := s.loaded, s.changes
+	loaded := s.loaded && s.seenHere == s.device.changes.Load()
+	seen := s.seen
 	s.mu.RUnlock()
 	if loaded && s.changer == nil {
 		return nil
@@ -203,7 +206,7 @@ func (s *slot) refresh(ctx context.Context) error {
 // reload reads the driver's objects. It reports false if somebody logged in or
 // out, or initialized the token, meanwhile: then they have to be read again.
 func (s *slot) reload(ctx context.Context) (done bool, err error) {
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return false, err
 	}
 	var now uint64
@@ -213,8 +216,9 @@ func (s *slot) reload(ctx context.Context) (done bool, err error) {
 			return false, deviceErr(err)
 		}
 	}
+	here := s.device.changes.Load()
 	s.mu.Lock()
-	if s.loaded && now == s.changes {
+	if s.loaded && now == s.seen && here == s.seenHere {
 		s.mu.Unlock()
 		s.gate.release()
 		return true, nil // another goroutine was faster
@@ -239,7 +243,8 @@ func (s *slot) reload(ctx context.Context) (done bool, err error) {
 	if err := s.objects.endReplace(list, s.adopt); err != nil {
 		return false, err
 	}
-	s.loaded, s.changes, s.damage = true, now, damage
+	s.loaded, s.seen, s.damage = true, now, damage
+	s.seenHere = max(s.seenHere, here)
 	return true, nil
 }
 
@@ -267,6 +272,8 @@ func (s *slot) insert(d driver.Object, owner *session) (*object, error) {
 	s.objects.add(o)
 	if owner != nil {
 		owner.owns = true
+	} else {
+		s.changed()
 	}
 	return o, nil
 }
@@ -277,6 +284,9 @@ func (s *slot) remove(objects ...*object) {
 	defer s.mu.Unlock()
 	for _, o := range objects {
 		s.objects.remove(o)
+		if o.token {
+			s.changed()
+		}
 	}
 }
 

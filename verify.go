@@ -172,7 +172,7 @@ func (se *session) verifyNow(ctx context.Context, op *verifyOp, data, signature 
 		return keys.Verify(op.pub, op.mech, input, signature)
 	}
 	s := se.slot
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return err
 	}
 	defer s.gate.release()

@@ -94,7 +94,7 @@ func (se *session) wrappable(ctx context.Context, o *object) ([]byte, error) {
 			pkcs11.CKA_EXPONENT_1, pkcs11.CKA_EXPONENT_2, pkcs11.CKA_COEFFICIENT}
 	}
 	s := se.slot
-	if err := s.gate.acquire(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return nil, err
 	}
 	secrets, err := e.Export(ctx, types...)
