@@ -32,7 +32,7 @@ func TestApplicationsSeeChanges(t *testing.T) {
 	require.Equal(t, []int{0, 0}, []int{count(sessions[0]), count(sessions[1])})
 	var h pkcs11.ObjectHandle
 	for range 3 {
-		h, err = sessions[0].CreateObject(t.Context(), pkcs11.Template{pkcs11.Attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA), pkcs11.Attr(pkcs11.CKA_TOKEN, true)})
+		h, err = sessions[0].CreateObject(t.Context(), pkcs11.Template{pkcs11.Attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA), pkcs11.Attr(pkcs11.CKA_TOKEN, true), pkcs11.Attr(pkcs11.CKA_PRIVATE, false)})
 		require.NoError(t, err)
 	}
 	slot := sessions[0].(*session).slot
