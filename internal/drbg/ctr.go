@@ -8,6 +8,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
+	"math/bits"
 
 	"github.com/go-cryptoki/cryptoki/internal/wipe"
 )
@@ -33,7 +34,8 @@ var (
 type CTR struct {
 	block    cipher.Block // of the key
 	v        [aes.BlockSize]byte
-	requests uint64 // since it was seeded
+	requests uint64        // since it was seeded
+	temp     [seedLen]byte // of update; zeros in between
 }
 
 // NewCTR instantiates a generator. entropy holds at least 256 bits of entropy in
@@ -70,15 +72,8 @@ func (d *CTR) Generate(out, additional []byte) error {
 		derive(&material, additional)
 		d.update(&material)
 	}
-	for len(out) >= aes.BlockSize {
-		d.next(out)
-		out = out[aes.BlockSize:]
-	}
 	if len(out) > 0 {
-		var last [aes.BlockSize]byte
-		d.next(last[:])
-		copy(out, last[:])
-		clear(last[:])
+		d.stream(out)
 	}
 	d.update(&material)
 	clear(material[:])
@@ -88,7 +83,7 @@ func (d *CTR) Generate(out, additional []byte) error {
 
 // update is CTR_DRBG_Update.
 func (d *CTR) update(provided *[seedLen]byte) {
-	var temp [seedLen]byte
+	temp := &d.temp
 	for i := 0; i < seedLen; i += aes.BlockSize {
 		d.next(temp[i:])
 	}
@@ -99,14 +94,27 @@ func (d *CTR) update(provided *[seedLen]byte) {
 	clear(temp[:])
 }
 
+// stream fills out with key stream.
+func (d *CTR) stream(out []byte) {
+	d.step(1)
+	s := cipher.NewCTR(d.block, d.v[:])
+	clear(out)
+	s.XORKeyStream(out, out)
+	wipe.Stream(s)
+	d.step(uint64(len(out)-1) / aes.BlockSize)
+}
+
 // next puts the next block of key stream into out.
 func (d *CTR) next(out []byte) {
-	lo := binary.BigEndian.Uint64(d.v[8:]) + 1
-	binary.BigEndian.PutUint64(d.v[8:], lo)
-	if lo == 0 {
-		binary.BigEndian.PutUint64(d.v[:], binary.BigEndian.Uint64(d.v[:])+1)
-	}
+	d.step(1)
 	d.block.Encrypt(out[:aes.BlockSize], d.v[:])
+}
+
+// step adds n to the counter.
+func (d *CTR) step(n uint64) {
+	lo, carry := bits.Add64(binary.BigEndian.Uint64(d.v[8:]), n, 0)
+	binary.BigEndian.PutUint64(d.v[8:], lo)
+	binary.BigEndian.PutUint64(d.v[:], binary.BigEndian.Uint64(d.v[:])+carry)
 }
 
 // Wipe clears the state. The generator cannot be used afterwards.

@@ -138,17 +138,31 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestCarry has the counter overflow into its upper half.
+// TestCarry has the counter overflow into its upper half, and out of it, in the
+// middle of a request.
 func TestCarry(t *testing.T) {
-	d := NewCTR(make([]byte, 32), nil, nil)
-	for i := range d.v {
-		d.v[i] = 0xff
-	}
-	d.v[0] = 0
-	var b [16]byte
-	d.next(b[:])
-	if want := [16]byte{1}; d.v != want {
-		t.Errorf("the counter is %x, want %x", d.v, want)
+	for first, want := range map[byte][16]byte{
+		0:    {0: 1, 15: 2},
+		0xff: {15: 2},
+	} {
+		d := NewCTR(make([]byte, 32), nil, nil)
+		for i := range d.v {
+			d.v[i] = 0xff
+		}
+		d.v[0] = first
+		d.v[15] = 0xfe
+		if first == 0 {
+			want[0] = 1
+		}
+		at := *d
+		var got, blocks [64]byte
+		d.stream(got[:])
+		for i := 0; i < len(blocks); i += 16 {
+			at.next(blocks[i:])
+		}
+		if got != blocks || d.v != at.v || d.v != want {
+			t.Errorf("the counter is %x, by blocks %x, want %x; got %x, by blocks %x", d.v, at.v, want, got, blocks)
+		}
 	}
 }
 

@@ -13,13 +13,18 @@ func Block(b cipher.Block) { zero(reflect.ValueOf(b)) }
 // AEAD clears the key schedule of an AEAD of the standard library, likewise.
 func AEAD(a cipher.AEAD) { zero(reflect.ValueOf(a)) }
 
-// zero clears what v points to, directly or as a struct that embeds pointers. A
-// struct is set as a whole, so that it does not matter what its fields are.
+// Stream clears the key schedule and the counter of a stream of the standard
+// library, likewise.
+func Stream(s cipher.Stream) { zero(reflect.ValueOf(s)) }
+
+// zero clears what v points to, directly or as a struct that holds pointers. What
+// is pointed to is set as a whole, so that it does not matter what its fields are.
 func zero(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if !v.IsNil() && v.Elem().CanSet() {
-			v.Elem().SetZero()
+		if !v.IsNil() {
+			// NewAt, since v may be a field that is not exported.
+			reflect.NewAt(v.Type().Elem(), v.UnsafePointer()).Elem().SetZero()
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {

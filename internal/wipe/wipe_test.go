@@ -68,3 +68,19 @@ func TestAEAD(t *testing.T) {
 		})
 	}
 }
+
+func TestStream(t *testing.T) {
+	b, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := cipher.NewCTR(b, make([]byte, aes.BlockSize))
+	m := memory(s, 480)
+	if !holds(m) {
+		t.Fatal("the key is not where this test looks for it")
+	}
+	wipe.Stream(s)
+	if holds(m) {
+		t.Error("the key schedule is still there")
+	}
+}
