@@ -134,22 +134,22 @@ func Parse(b []byte) (pkcs11.Template, error) {
 	return d.template(0)
 }
 
-// Uint returns the value of a numeric attribute in the encoding b without
-// decoding the others; ok is false if there is none, or b is malformed before it.
-func Uint(b []byte, typ pkcs11.AttributeType) (v uint64, ok bool) {
+// A Summary is what searches are made by, of an encoded template.
+type Summary struct {
+	Class, KeyType uint64 // pkcs11.Unavailable if there is none
+	Token, Private bool
+	Label, ID      []byte // parts of the encoding
+}
+
+// Summarize checks all of b, as Parse does, and returns its summary. It
+// needs no memory.
+func Summarize(b []byte) (Summary, error) {
+	s := Summary{Class: pkcs11.Unavailable, KeyType: pkcs11.Unavailable}
 	d := decoder{b: b}
-	for n := d.uint(); n > 0 && !d.bad; n-- {
-		t, kind := d.head()
-		if t > typ {
-			return 0, false
-		}
-		if t == typ {
-			v := d.uint()
-			return v, kind == kindUint && !d.bad
-		}
-		d.skip(kind)
+	if !d.check(0, &s) {
+		return Summary{}, ErrMalformed
 	}
-	return 0, false
+	return s, nil
 }
 
 // decoder reads from the front of b. bad is set by the first thing that is wrong,
@@ -196,17 +196,62 @@ func (d *decoder) head() (pkcs11.AttributeType, int) {
 	return pkcs11.AttributeType(t), int(h & 7)
 }
 
-func (d *decoder) skip(kind int) {
-	switch kind {
-	case kindUint, kindDate:
-		d.uint()
-	case kindBytes, kindText, kindTemplate:
-		d.take()
-	case kindMechanisms:
-		for n := d.uint(); n > 0 && !d.bad; n-- {
-			d.uint()
+// check reads a template and reports whether it is well-formed. s is nil for one
+// within another.
+func (d *decoder) check(depth int, s *Summary) bool {
+	n := d.uint()
+	if d.bad || n > uint64(len(d.b)) || depth > maxDepth {
+		return false
+	}
+	for range n {
+		typ, kind := d.head()
+		if d.bad || kinds[kind] != typ.Kind() {
+			return false
+		}
+		switch kind {
+		case kindFalse, kindTrue:
+			if s != nil && typ == pkcs11.CKA_TOKEN {
+				s.Token = kind == kindTrue
+			} else if s != nil && typ == pkcs11.CKA_PRIVATE {
+				s.Private = kind == kindTrue
+			}
+		case kindUint:
+			v := d.uint()
+			if s != nil && typ == pkcs11.CKA_CLASS {
+				s.Class = v
+			} else if s != nil && typ == pkcs11.CKA_KEY_TYPE {
+				s.KeyType = v
+			}
+		case kindBytes, kindText:
+			v := d.take()
+			if s != nil && typ == pkcs11.CKA_LABEL {
+				s.Label = v
+			} else if s != nil && typ == pkcs11.CKA_ID {
+				s.ID = v
+			}
+		case kindDate:
+			d.day()
+		case kindMechanisms:
+			n := d.uint()
+			if n > uint64(len(d.b)) {
+				return false
+			}
+			for range n {
+				if d.uint() > math.MaxUint32 {
+					return false
+				}
+			}
+		case kindTemplate:
+			inner := decoder{b: d.take()}
+			if !inner.check(depth+1, nil) {
+				return false
+			}
+		}
+		if d.bad {
+			return false
 		}
 	}
+	return len(d.b) == 0
 }
 
 func (d *decoder) template(depth int) (pkcs11.Template, error) {
@@ -303,18 +348,27 @@ func shared(typ pkcs11.AttributeType, v []byte) any {
 }
 
 func (d *decoder) date() any {
+	if day := d.day(); !day.IsZero() {
+		return day
+	}
+	return noDate
+}
+
+// day reads a date, the zero time for an empty or an impossible one.
+func (d *decoder) day() time.Time {
 	n := d.uint()
 	if n == 0 {
-		return noDate
+		return time.Time{}
 	}
 	if n > 99991231 {
 		d.fail()
-		return noDate
+		return time.Time{}
 	}
 	y, m, day := int(n/10000), time.Month(n/100%100), int(n%100)
 	v := time.Date(y, m, day, 0, 0, 0, 0, time.UTC)
-	if v.Year() != y || v.Month() != m || v.Day() != day || v.IsZero() {
+	if y < 1 || v.Year() != y || v.Month() != m || v.Day() != day || v.IsZero() {
 		d.fail()
+		return time.Time{}
 	}
 	return v
 }

@@ -114,12 +114,18 @@ func TestParseRefuses(t *testing.T) {
 		if got, err := Parse(b); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %v, %v", name, got, err)
 		}
+		if got, err := Summarize(b); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: summary %+v, %v", name, got, err)
+		}
 	}
 	day := []byte{1, 0x85, 0x11}
-	for _, n := range []uint64{20261131, 20260229, 20261301, 10101, 99999999, 20260100} {
+	for _, n := range []uint64{20261131, 20260229, 20261301, 10101, 99999999, 20260100, 120} {
 		b := appendUvarint(day[:3:3], n)
 		if got, err := Parse(b); !errors.Is(err, ErrMalformed) {
 			t.Errorf("date %d: got %v, %v", n, got, err)
+		}
+		if got, err := Summarize(b); !errors.Is(err, ErrMalformed) {
+			t.Errorf("date %d: summary %+v, %v", n, got, err)
 		}
 	}
 	if got, err := Parse(appendUvarint(day[:3:3], 20240229)); err != nil || len(got) != 1 {
@@ -134,15 +140,34 @@ func appendUvarint(b []byte, n uint64) []byte {
 	return append(b, byte(n))
 }
 
-func TestUint(t *testing.T) {
+// summary is the Summary of a template.
+func summary(t pkcs11.Template) Summary {
+	return Summary{
+		Class: t.Uint(pkcs11.CKA_CLASS), KeyType: t.Uint(pkcs11.CKA_KEY_TYPE),
+		Token: t.Bool(pkcs11.CKA_TOKEN), Private: t.Bool(pkcs11.CKA_PRIVATE),
+		Label: []byte(t.Text(pkcs11.CKA_LABEL)), ID: t.Bytes(pkcs11.CKA_ID),
+	}
+}
+
+func (s Summary) equal(o Summary) bool {
+	return s.Class == o.Class && s.KeyType == o.KeyType && s.Token == o.Token && s.Private == o.Private &&
+		bytes.Equal(s.Label, o.Label) && bytes.Equal(s.ID, o.ID)
+}
+
+func TestSummarize(t *testing.T) {
 	for _, g := range golden {
 		b, _ := hex.DecodeString(g.hex)
-		for _, typ := range []pkcs11.AttributeType{pkcs11.CKA_CLASS, pkcs11.CKA_TOKEN, pkcs11.CKA_KEY_TYPE, pkcs11.CKA_KEY_GEN_MECHANISM, pkcs11.CKA_PARAMETER_SET} {
-			want, has := g.t.Get(typ)
-			got, ok := Uint(b, typ)
-			if wantOK := has && typ.Kind() == pkcs11.KindUint; ok != wantOK || ok && got != want.Uint() {
-				t.Errorf("%s: Uint(%v) = %d, %v", g.name, typ, got, ok)
-			}
+		got, err := Summarize(b)
+		if err != nil || !got.equal(summary(g.t)) {
+			t.Errorf("%s: %+v, %v; want %+v", g.name, got, err, summary(g.t))
+		}
+		// What is within another template is not the object's.
+		inner, err := Append(nil, pkcs11.Template{{Type: pkcs11.CKA_WRAP_TEMPLATE, Value: g.t}})
+		if err != nil {
+			continue // too deep
+		}
+		if got, err := Summarize(inner); err != nil || !got.equal(summary(nil)) {
+			t.Errorf("%s within a template: %+v, %v", g.name, got, err)
 		}
 	}
 }
@@ -153,9 +178,13 @@ func FuzzParse(f *testing.F) {
 		b, _ := hex.DecodeString(g.hex)
 		f.Add(b)
 	}
+	f.Add([]byte{1, 0x8d, 0x11, 120}) // a day of the year 0
 	f.Fuzz(func(t *testing.T, b []byte) {
-		Uint(b, pkcs11.CKA_KEY_TYPE)
+		sum, sumErr := Summarize(b)
 		tmpl, err := Parse(b)
+		if (err == nil) != (sumErr == nil) {
+			t.Fatalf("%x: Parse returns %v, Summarize %v", b, err, sumErr)
+		}
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatalf("error without ErrMalformed: %v", err)
@@ -166,8 +195,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil || !bytes.Equal(again, b) {
 			t.Fatalf("%x parses as %v, which is written as %x, %v", b, tmpl, again, err)
 		}
-		if v, ok := Uint(b, pkcs11.CKA_KEY_TYPE); ok != tmpl.Has(pkcs11.CKA_KEY_TYPE) || ok && v != tmpl.Uint(pkcs11.CKA_KEY_TYPE) {
-			t.Fatalf("%x: Uint = %d, %v; the template has %v", b, v, ok, tmpl)
+		if !sum.equal(summary(tmpl)) {
+			t.Fatalf("%x: the summary is %+v; the template has %v", b, sum, tmpl)
 		}
 	})
 }
@@ -211,5 +240,15 @@ func BenchmarkParse(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		Parse(enc)
+	}
+}
+
+func BenchmarkSummarize(b *testing.B) {
+	enc, _ := hex.DecodeString(golden[2].hex)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Summarize(enc); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
