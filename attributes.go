@@ -119,7 +119,7 @@ func (s *slot) places(ctx context.Context, news ...replacing) ([]*object, error)
 			return nil, err
 		}
 		s.mu.RLock()
-		for _, o := range s.objects.byLabel[label] {
+		for o := range s.objects.labelled(label) {
 			if o.class == class && o.token && (!o.private || s.userLocked()) {
 				old = append(old, o)
 			}
@@ -323,14 +323,14 @@ func (se *session) GetAttributeValue(ctx context.Context, h pkcs11.ObjectHandle,
 			template[i].Value = o.id
 			continue
 		}
-		if a, ok := st.attrs.Get(t); ok && !rules.Sensitive(o.class, o.keyType, t) {
+		if a, ok := st.attrs().Get(t); ok && !rules.Sensitive(o.class, o.keyType, t) {
 			template[i].Value = copyValue(a.Value)
 			continue
 		}
 		switch {
 		case !rules.Sensitive(o.class, o.keyType, t):
 			code = pkcs11.CKR_ATTRIBUTE_TYPE_INVALID
-		case st.attrs.Bool(pkcs11.CKA_SENSITIVE) || !st.attrs.Bool(pkcs11.CKA_EXTRACTABLE):
+		case st.attrs().Bool(pkcs11.CKA_SENSITIVE) || !st.attrs().Bool(pkcs11.CKA_EXTRACTABLE):
 			code = pkcs11.CKR_ATTRIBUTE_SENSITIVE
 		default:
 			v, err := se.export(ctx, st.drv, t)
@@ -426,7 +426,7 @@ func (se *session) SetAttributeValue(ctx context.Context, h pkcs11.ObjectHandle,
 		for _, a := range changed.Clone() {
 			attrs = attrs.Set(a)
 		}
-		s.objects.update(o, nil, attrs)
+		s.objects.updateOwn(o, attrs)
 		return nil
 	}
 	updater, ok := s.token.(driver.Updater)
@@ -444,7 +444,7 @@ func (se *session) SetAttributeValue(ctx context.Context, h pkcs11.ObjectHandle,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.objects.byHandle[h] == o {
-		s.objects.update(o, d, rules.Complete(d.Attributes()))
+		s.objects.update(o, d)
 		if o.token {
 			s.changed()
 		}

@@ -77,15 +77,15 @@ func (se *session) keyFor(n *need, m *pkcs11.Mechanism, h pkcs11.ObjectHandle) (
 	// The sizes of other keys follow from their types, and with public keys the
 	// core itself works.
 	if o.keyType == pkcs11.CKK_RSA && o.class == pkcs11.CKO_PRIVATE_KEY {
-		if n := modulusBits(st.attrs); n < row.info.MinKeySize || n > row.info.MaxKeySize && row.info.MaxKeySize != 0 {
+		if n := modulusBits(st.attrs()); n < row.info.MinKeySize || n > row.info.MaxKeySize && row.info.MaxKeySize != 0 {
 			return nil, nil, fmt.Errorf("%v: %w: it has %d bits, the token does %v with %d to %d", o, pkcs11.CKR_KEY_SIZE_RANGE, n, m.Type, row.info.MinKeySize, row.info.MaxKeySize)
 		}
 	}
-	if st.use&n.use == 0 {
+	if st.use()&n.use == 0 {
 		return nil, nil, fmt.Errorf("%v: %w: its %v is false", o, pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED, n.attr)
 	}
-	if st.use&restricted != 0 {
-		if err := allowed(st.attrs, m.Type); err != nil {
+	if st.use()&restricted != 0 {
+		if err := allowed(st.attrs(), m.Type); err != nil {
 			return nil, nil, fmt.Errorf("%v: %w", o, err)
 		}
 	}

@@ -83,7 +83,7 @@ func (se *session) cipherInit(op string, dir *direction, m *pkcs11.Mechanism, ke
 	if err != nil {
 		return opErr(op, "", err)
 	}
-	next := cipherOp{key: o, row: row, login: dir == decryption && o.state.Load().use&alwaysAuthenticate != 0}
+	next := cipherOp{key: o, row: row, login: dir == decryption && o.state.Load().use()&alwaysAuthenticate != 0}
 	if next.mech, err = cipherParameters(row, m); err != nil {
 		return opErr(op, o.String(), err)
 	}

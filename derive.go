@@ -80,7 +80,7 @@ func (se *session) deriveParameters(m *pkcs11.Mechanism, o *object) (*pkcs11.Mec
 			if err != nil {
 				return nil, fmt.Errorf("salt key: %w", err)
 			}
-			if salt.class != pkcs11.CKO_SECRET_KEY || salt.state.Load().use&mayDerive == 0 {
+			if salt.class != pkcs11.CKO_SECRET_KEY || salt.state.Load().use()&mayDerive == 0 {
 				return nil, fmt.Errorf("salt key: %v: %w: it is no secret key with CKA_DERIVE", salt, pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED)
 			}
 			c.SaltKey = salt.drv()

@@ -1,7 +1,7 @@
 package cryptoki
 
 import (
-	"slices"
+	"iter"
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/internal/rules"
@@ -14,8 +14,8 @@ import (
 type objectIndex struct {
 	byHandle   map[pkcs11.ObjectHandle]*object
 	byDriverID map[string]*object
-	byLabel    map[string][]*object
-	byID       map[string][]*object
+	byLabel    map[string]*object // the first of those in a ring, by their links; so is byCKA
+	byCKA      map[string]*object // by CKA_ID
 
 	first, last *object
 
@@ -23,23 +23,36 @@ type objectIndex struct {
 	// invalid; empty again after the next login.
 	loggedOut map[pkcs11.ObjectHandle]bool
 
+	// round counts how often the driver's list has been read.
+	round uint32
+
 	// touched are the driver's identities of objects that were created, changed
 	// or destroyed here while the driver's list is being read, which may or may
 	// not know of it. nil when no reading is under way.
 	touched map[string]bool
 }
 
+// links connect the objects that have something in common, in a ring.
+type links struct{ before, after *object }
+
+func labelLinks(o *object) *links { return &o.byLabel }
+func ckaLinks(o *object) *links   { return &o.byCKA }
+
 // clear forgets all objects.
 func (x *objectIndex) clear() {
 	for _, o := range x.byHandle {
 		o.dead.Store(true)
 	}
-	*x = objectIndex{
-		byHandle:   make(map[pkcs11.ObjectHandle]*object),
-		byDriverID: make(map[string]*object),
-		byLabel:    make(map[string][]*object),
-		byID:       make(map[string][]*object),
-	}
+	*x = objectIndex{}
+	x.makeMaps(0)
+}
+
+// makeMaps makes the maps, which are empty, anew for about n objects.
+func (x *objectIndex) makeMaps(n int) {
+	x.byHandle = make(map[pkcs11.ObjectHandle]*object, n)
+	x.byDriverID = make(map[string]*object, n)
+	x.byLabel = make(map[string]*object, n/2) // a pair of keys has one
+	x.byCKA = make(map[string]*object, n/2)
 }
 
 func (x *objectIndex) add(o *object) {
@@ -81,14 +94,30 @@ func (x *objectIndex) remove(o *object) {
 	x.leave(o)
 }
 
-// update gives an object the attributes that the driver now has for it.
-func (x *objectIndex) update(o *object, d driver.Object, attrs pkcs11.Template) {
-	x.leave(o)
-	o.set(d, attrs)
-	x.enter(o)
-	if d != nil {
-		x.touch(o.id)
+// update makes d what the driver now has for an object.
+func (x *objectIndex) update(o *object, d driver.Object) {
+	st := &objectState{}
+	if indexed, ok := d.(driver.Indexed); ok {
+		i := indexed.Index()
+		st.drv, st.label, st.cka = d, i.Label, i.ID
+	} else {
+		st.set(d, rules.Complete(d.Attributes()))
 	}
+	x.setState(o, st)
+	x.touch(o.id)
+}
+
+// updateOwn gives an object that the core keeps other attributes.
+func (x *objectIndex) updateOwn(o *object, attrs pkcs11.Template) {
+	st := &objectState{}
+	st.set(nil, attrs)
+	x.setState(o, st)
+}
+
+func (x *objectIndex) setState(o *object, st *objectState) {
+	x.leave(o)
+	o.state.Store(st)
+	x.enter(o)
 }
 
 func (x *objectIndex) removeWhere(cond func(*object) bool) []*object {
@@ -105,64 +134,92 @@ func (x *objectIndex) removeWhere(cond func(*object) bool) []*object {
 }
 
 func (x *objectIndex) enter(o *object) {
-	attrs := o.attrs()
-	label, id := attrs.Text(pkcs11.CKA_LABEL), string(attrs.Bytes(pkcs11.CKA_ID))
-	x.byLabel[label] = append(x.byLabel[label], o)
-	x.byID[id] = append(x.byID[id], o)
+	st := o.state.Load()
+	join(x.byLabel, st.label, o, labelLinks)
+	join(x.byCKA, st.cka, o, ckaLinks)
 }
 
 func (x *objectIndex) leave(o *object) {
-	attrs := o.attrs()
-	drop(x.byLabel, attrs.Text(pkcs11.CKA_LABEL), o)
-	drop(x.byID, string(attrs.Bytes(pkcs11.CKA_ID)), o)
+	st := o.state.Load()
+	part(x.byLabel, st.label, o, labelLinks)
+	part(x.byCKA, st.cka, o, ckaLinks)
 }
 
-func drop(m map[string][]*object, key string, o *object) {
-	list := m[key]
-	if i := slices.Index(list, o); i >= 0 {
-		list = slices.Delete(list, i, i+1)
+// join makes o the last of the ring that m has for the key.
+func join(m map[string]*object, key string, o *object, of func(*object) *links) {
+	first := m[key]
+	if first == nil {
+		m[key] = o
+		*of(o) = links{o, o}
+		return
 	}
-	if len(list) == 0 {
+	last := of(first).before
+	*of(o) = links{last, first}
+	of(last).after, of(first).before = o, o
+}
+
+// part takes o out of its ring.
+func part(m map[string]*object, key string, o *object, of func(*object) *links) {
+	l := *of(o)
+	switch {
+	case l.after == o:
 		delete(m, key)
-	} else {
-		m[key] = list
+	case m[key] == o:
+		m[key] = l.after
+		fallthrough
+	default:
+		of(l.before).after, of(l.after).before = l.after, l.before
 	}
+	*of(o) = links{}
+}
+
+// ring goes round from the first one, which may be nil.
+func ring(first *object, of func(*object) *links) iter.Seq[*object] {
+	return func(yield func(*object) bool) {
+		for o := first; o != nil && yield(o); {
+			if o = of(o).after; o == first {
+				return
+			}
+		}
+	}
+}
+
+// labelled are the objects of that label, in the order in which they got it.
+func (x *objectIndex) labelled(label string) iter.Seq[*object] {
+	return ring(x.byLabel[label], labelLinks)
 }
 
 // find appends to dst the handles of the objects that have all attributes of the
 // canonical template, private ones only if the user is logged in, in the order
 // of their creation.
 func (x *objectIndex) find(template pkcs11.Template, user bool, dst []pkcs11.ObjectHandle) []pkcs11.ObjectHandle {
-	var candidates []*object
-	indexed := false
-	for _, a := range template {
-		switch a.Type {
-		case pkcs11.CKA_LABEL:
-			candidates, indexed = x.byLabel[a.Text()], true
-		case pkcs11.CKA_ID:
-			candidates, indexed = x.byID[string(a.Bytes())], true
-		case pkcs11.CKA_UNIQUE_ID:
-			// Session objects of the core's own are not in byDriverID.
-			if o := x.byDriverID[a.Text()]; o != nil {
-				candidates, indexed = []*object{o}, true
-			}
-		}
-		if indexed {
-			break
-		}
-	}
-	if indexed {
-		for _, o := range candidates {
-			if (user || !o.private) && o.matches(template) {
-				dst = append(dst, o.handle)
-			}
-		}
-		return dst
-	}
-	for o := x.first; o != nil; o = o.after {
+	check := func(o *object) {
 		if (user || !o.private) && o.matches(template) {
 			dst = append(dst, o.handle)
 		}
+	}
+	for _, a := range template {
+		switch a.Type {
+		case pkcs11.CKA_LABEL:
+			for o := range x.labelled(a.Text()) {
+				check(o)
+			}
+			return dst
+		case pkcs11.CKA_ID:
+			for o := range ring(x.byCKA[string(a.Bytes())], ckaLinks) {
+				check(o)
+			}
+			return dst
+		case pkcs11.CKA_UNIQUE_ID:
+			// Session objects of the core's own are not in byDriverID.
+			if o := x.byDriverID[a.Text()]; o != nil {
+				check(o)
+				return dst
+			}
+		}
+	}
+	for o := x.first; o != nil; o = o.after {
+		check(o)
 	}
 	return dst
 }
@@ -186,18 +243,21 @@ func (x *objectIndex) abortReplace() { x.touched = nil }
 func (x *objectIndex) endReplace(list []driver.Object, create func(driver.Object) (*object, error)) error {
 	touched := x.touched
 	x.touched = nil
+	x.round++
+	if len(x.byHandle) == 0 {
+		x.makeMaps(len(list))
+	}
 	var first error
-	present := make(map[string]bool, len(list))
 	for _, d := range list {
 		id := d.ID()
-		present[id] = true
-		if touched[id] {
+		if o := x.byDriverID[id]; o != nil {
+			o.round = x.round
+			if o.drv() != d && !touched[id] {
+				x.update(o, d)
+			}
 			continue
 		}
-		if o := x.byDriverID[id]; o != nil {
-			if o.drv() != d {
-				x.update(o, d, rules.Complete(d.Attributes()))
-			}
+		if touched[id] {
 			continue
 		}
 		o, err := create(d)
@@ -207,10 +267,11 @@ func (x *objectIndex) endReplace(list []driver.Object, create func(driver.Object
 			}
 			continue
 		}
+		o.round = x.round
 		x.add(o)
 	}
 	x.removeWhere(func(o *object) bool {
-		return o.owner == nil && o.drv() != nil && !present[o.id] && !touched[o.id]
+		return o.owner == nil && o.drv() != nil && o.round != x.round && !touched[o.id]
 	})
 	return first
 }

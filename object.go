@@ -22,20 +22,32 @@ type object struct {
 
 	// state is replaced as a whole when attributes change, under slot.mu.
 	state atomic.Pointer[objectState]
+	first objectState // what state points to at first
 
 	// dead is set when the object is destroyed, or hidden by a logout. Operations
 	// with it are then gone from every session.
 	dead atomic.Bool
 
-	before, after *object // in the order of creation; slot.mu guards them
+	// What follows is the index's, and slot.mu guards it.
+	before, after  *object // in the order of creation
+	byLabel, byCKA links   // those of the same label, and of the same CKA_ID
+	round          uint32  // of reading the driver's list, in which it was met
 }
 
 // objectState is what changes when attributes do.
 type objectState struct {
-	drv   driver.Object   // nil for a public session object, which the core keeps itself
+	drv   driver.Object // nil for a public session object, which the core keeps itself
+	label string
+	cka   string // the bytes of CKA_ID
+
+	full atomic.Pointer[fullState] // made at first use of an Indexed object
+	pub  atomic.Pointer[publicKey] // parsed at first use
+}
+
+// fullState is what follows from all attributes.
+type fullState struct {
 	attrs pkcs11.Template // complete and canonical; shared, never modified
 	use   usage
-	pub   atomic.Pointer[publicKey] // parsed at first use
 }
 
 // usage is what a key may be used for.
@@ -68,11 +80,18 @@ var usageOf = [...]struct {
 }
 
 func newObject(h pkcs11.ObjectHandle, d driver.Object, owner *session) (*object, error) {
+	o := &object{handle: h, id: d.ID(), owner: owner}
+	if d, ok := d.(driver.Indexed); ok {
+		i := d.Index()
+		o.class, o.keyType, o.token, o.private = i.Class, i.KeyType, i.Token, i.Private
+		o.first.drv, o.first.label, o.first.cka = d, i.Label, i.ID
+		o.state.Store(&o.first)
+		return o, nil
+	}
 	attrs := d.Attributes()
 	if !attrs.Has(pkcs11.CKA_CLASS) {
 		return nil, fmt.Errorf("object %s: the driver states no CKA_CLASS: %w", d.ID(), pkcs11.CKR_DEVICE_ERROR)
 	}
-	o := &object{handle: h, id: d.ID(), owner: owner}
 	o.describe(d, rules.Complete(attrs))
 	return o, nil
 }
@@ -90,29 +109,50 @@ func (o *object) describe(d driver.Object, attrs pkcs11.Template) {
 	}
 	o.token = attrs.Bool(pkcs11.CKA_TOKEN)
 	o.private = attrs.Bool(pkcs11.CKA_PRIVATE)
-	o.set(d, attrs)
+	o.first.set(d, attrs)
+	o.state.Store(&o.first)
 }
 
-func (o *object) set(d driver.Object, attrs pkcs11.Template) {
-	st := &objectState{drv: d, attrs: attrs}
+// set makes the state that of complete attributes.
+func (st *objectState) set(d driver.Object, attrs pkcs11.Template) {
+	st.drv, st.label, st.cka = d, attrs.Text(pkcs11.CKA_LABEL), string(attrs.Bytes(pkcs11.CKA_ID))
+	st.full.Store(newFullState(attrs))
+}
+
+func newFullState(attrs pkcs11.Template) *fullState {
+	f := &fullState{attrs: attrs}
 	for _, a := range attrs {
 		for _, u := range usageOf {
 			if a.Type == u.attr && a.Bool() {
-				st.use |= u.use
+				f.use |= u.use
 			}
 		}
 		if a.Type == pkcs11.CKA_ALLOWED_MECHANISMS {
-			st.use |= restricted
+			f.use |= restricted
 		}
 	}
-	o.state.Store(st)
+	return f
 }
 
-func (o *object) attrs() pkcs11.Template { return o.state.Load().attrs }
+// all returns what follows from all attributes.
+func (st *objectState) all() *fullState {
+	if f := st.full.Load(); f != nil {
+		return f
+	}
+	f := newFullState(rules.Complete(st.drv.Attributes()))
+	st.full.CompareAndSwap(nil, f)
+	return f
+}
+
+func (st *objectState) attrs() pkcs11.Template { return st.all().attrs }
+
+func (st *objectState) use() usage { return st.all().use }
+
+func (o *object) attrs() pkcs11.Template { return o.state.Load().attrs() }
 
 func (o *object) drv() driver.Object { return o.state.Load().drv }
 
-func (o *object) label() string { return o.attrs().Text(pkcs11.CKA_LABEL) }
+func (o *object) label() string { return o.state.Load().label }
 
 // isKey reports whether the object is a key of any class.
 func (o *object) isKey() bool {
@@ -146,18 +186,37 @@ func (o *object) String() string {
 // matches reports whether the object has all attributes of the canonical
 // template. Values that are not shown match nothing.
 func (o *object) matches(template pkcs11.Template) bool {
-	attrs := o.attrs()
+	st := o.state.Load()
 	for _, want := range template {
-		if want.Type == pkcs11.CKA_UNIQUE_ID {
-			if want.Text() != o.id {
+		if same, sure := o.compare(st, want); sure && !same {
+			return false
+		} else if !sure {
+			if have, ok := st.attrs().Get(want.Type); !ok || !have.Equal(want) {
 				return false
 			}
-			continue
-		}
-		have, ok := attrs.Get(want.Type)
-		if !ok || !have.Equal(want) {
-			return false
 		}
 	}
 	return true
+}
+
+// compare compares an attribute with what is known without the others. It is not
+// sure where the object may not have the attribute.
+func (o *object) compare(st *objectState, want pkcs11.Attribute) (same, sure bool) {
+	switch want.Type {
+	case pkcs11.CKA_UNIQUE_ID:
+		return want.Text() == o.id, true
+	case pkcs11.CKA_CLASS:
+		return want.Uint() == uint64(o.class), true
+	case pkcs11.CKA_KEY_TYPE:
+		return want.Uint() == uint64(o.keyType), o.keyType != 0
+	case pkcs11.CKA_TOKEN:
+		return o.token, want.Bool()
+	case pkcs11.CKA_PRIVATE:
+		return o.private, want.Bool()
+	case pkcs11.CKA_LABEL:
+		return want.Text() == st.label, st.label != ""
+	case pkcs11.CKA_ID:
+		return string(want.Bytes()) == st.cka, st.cka != ""
+	}
+	return false, false
 }

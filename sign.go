@@ -50,7 +50,7 @@ func (se *session) begin(row *mechanism, m *pkcs11.Mechanism, o *object) (inputs
 	if err != nil {
 		return inputs{}, fmt.Errorf("%v: %w", o, err)
 	}
-	in := inputs{key: o, row: row, mech: mech, login: o.state.Load().use&alwaysAuthenticate != 0}
+	in := inputs{key: o, row: row, mech: mech, login: o.state.Load().use()&alwaysAuthenticate != 0}
 	if row.hash != 0 {
 		in.hash = se.takeHash(row.hash)
 	}

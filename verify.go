@@ -36,7 +36,7 @@ func (o *object) publicKey() (crypto.PublicKey, error) {
 	p := st.pub.Load()
 	if p == nil {
 		p = &publicKey{}
-		p.key, p.err = keys.PublicKey(st.attrs)
+		p.key, p.err = keys.PublicKey(st.attrs())
 		st.pub.Store(p)
 	}
 	return p.key, p.err

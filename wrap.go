@@ -142,7 +142,7 @@ func (se *session) UnwrapKey(ctx context.Context, m *pkcs11.Mechanism, unwrappin
 	if len(wrapped) == 0 {
 		return 0, opErr(op, "", fmt.Errorf("%w: the wrapped key is empty", pkcs11.CKR_WRAPPED_KEY_LEN_RANGE))
 	}
-	if u.state.Load().use&alwaysAuthenticate != 0 {
+	if u.state.Load().use()&alwaysAuthenticate != 0 {
 		return 0, opErr(op, u.String(), fmt.Errorf("%w: a CKA_ALWAYS_AUTHENTICATE key does not unwrap, for the function has no place for the login", pkcs11.CKR_USER_NOT_LOGGED_IN))
 	}
 	c := cipherOp{key: u, row: row}
