@@ -88,6 +88,19 @@ type Watcher interface {
 	Changes() (uint64, error)
 }
 
+// A BulkLoader is a Store that reads all of its records faster than one by one:
+// a log on flash in one sweep, memory-mapped flash without copying. A token then
+// opens the sooner, the more records there are.
+type BulkLoader interface {
+	Store
+	// LoadAll calls f once for each record, in any order, with what Load would
+	// return: data, or the error of a record that cannot be read. It shows the
+	// store as it was at one moment. data is valid until f returns, and f must
+	// not modify it. f calls no method of the store. The error of LoadAll is for
+	// a store that cannot be read at all.
+	LoadAll(f func(name string, data []byte, err error)) error
+}
+
 // A Sealer is a Store on a platform that has a key of its own: a fused key, a
 // TPM, a secure element. The token key is sealed with it, so that a copy of the
 // records is useless elsewhere.

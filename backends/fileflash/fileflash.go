@@ -12,6 +12,7 @@
 package fileflash
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -102,9 +103,10 @@ type Store struct {
 }
 
 var (
-	_ pal.Batcher = (*Store)(nil)
-	_ pal.Locker  = (*Store)(nil)
-	_ pal.Watcher = (*Store)(nil)
+	_ pal.Batcher    = (*Store)(nil)
+	_ pal.BulkLoader = (*Store)(nil)
+	_ pal.Locker     = (*Store)(nil)
+	_ pal.Watcher    = (*Store)(nil)
 )
 
 // Open opens the store in dir. The directory must belong to the user, not be a
@@ -218,13 +220,68 @@ func (s *Store) load(name string) (data []byte, doubt bool, err error) {
 		return nil, false, s.errorf("record %s: %w", name, fs.ErrNotExist)
 	}
 	data = make([]byte, p.size)
-	if _, err := readFull(s.log, data, p.off); err != nil {
-		return nil, !s.img.settled, s.errorf("%s: record %s at offset %d: %w", logName, name, p.off, err)
-	}
-	if crc32.Checksum(data, castagnoli) != p.sum {
-		return nil, !s.img.settled, s.errorf("%s: record %s at offset %d: %w: its checksum is wrong; save it again, or restore the directory from a backup", logName, name, p.off, pal.ErrCorrupt)
+	_, err = readFull(s.log, data, p.off)
+	if err = s.checkRecord(name, p, data, err); err != nil {
+		return nil, !s.img.settled, err
 	}
 	return data, false, nil
+}
+
+// checkRecord says what is wrong with a record that was read.
+func (s *Store) checkRecord(name string, p place, data []byte, err error) error {
+	if err != nil {
+		return s.errorf("%s: record %s at offset %d: %w", logName, name, p.off, err)
+	}
+	if crc32.Checksum(data, castagnoli) != p.sum {
+		return s.errorf("%s: record %s at offset %d: %w: its checksum is wrong; save it again, or restore the directory from a backup", logName, name, p.off, pal.ErrCorrupt)
+	}
+	return nil
+}
+
+// LoadAll reads the records in the order in which they are on the medium, in
+// large steps.
+func (s *Store) LoadAll(f func(name string, data []byte, err error)) error {
+	doubtful, err := s.loadAll(f)
+	if err != nil {
+		return err
+	}
+	for _, name := range doubtful {
+		data, err := s.Load(name)
+		if !errors.Is(err, fs.ErrNotExist) {
+			f(name, data, err)
+		}
+	}
+	return nil
+}
+
+// loadAll returns the names of the records that its writer may have taken back.
+func (s *Store) loadAll(f func(name string, data []byte, err error)) (doubtful []string, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, s.error(fs.ErrClosed)
+	}
+	type record struct {
+		name string
+		place
+	}
+	all := make([]record, 0, len(s.img.records))
+	for name, p := range s.img.records {
+		all = append(all, record{name, p})
+	}
+	slices.SortFunc(all, func(a, b record) int { return cmp.Compare(a.off, b.off) })
+	w := &window{f: s.log, size: s.img.end}
+	for _, r := range all {
+		data, err := w.at(r.off, int64(r.size))
+		if err = s.checkRecord(r.name, r.place, data, err); err == nil {
+			f(r.name, data, nil)
+		} else if s.img.settled {
+			f(r.name, nil, err)
+		} else {
+			doubtful = append(doubtful, r.name)
+		}
+	}
+	return doubtful, nil
 }
 
 // Names returns the names of the records, in no order.
@@ -254,22 +311,15 @@ func (s *Store) Foreign() ([]string, error) {
 }
 
 // Check reads every record and returns the errors of those that are damaged,
-// joined; nil if all are well.
+// joined, in the order of the medium; nil if all are well.
 func (s *Store) Check() error {
-	names, err := s.Names()
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
 	var errs []error
-	for _, name := range names {
-		data, err := s.Load(name)
-		clear(data)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := s.LoadAll(func(_ string, _ []byte, err error) {
+		if err != nil {
 			errs = append(errs, err)
 		}
-	}
-	return errors.Join(errs...)
+	})
+	return errors.Join(append(errs, err)...)
 }
 
 // Stats describes a log.

@@ -400,6 +400,81 @@ func TestLogStaysSmall(t *testing.T) {
 
 // A damaged record does not hinder the others, stays damaged when the log is
 // compacted, and is well again when it is saved.
+// loadAll returns what LoadAll passes on, the records and the errors.
+func loadAll(t *testing.T, s *fileflash.Store) (records map[string][]byte, bad map[string]error) {
+	t.Helper()
+	records, bad = map[string][]byte{}, map[string]error{}
+	require.NoError(t, s.LoadAll(func(name string, data []byte, err error) {
+		require.NotContains(t, records, name)
+		records[name] = slices.Clone(data)
+		if err != nil {
+			require.Nil(t, data)
+			bad[name] = err
+		}
+	}))
+	return records, bad
+}
+
+// unreadable is a medium with a sector that cannot be read any more.
+type unreadable struct {
+	*paltest.Medium
+	from, to int64
+}
+
+type unreadableFile struct {
+	fileflash.File
+	m *unreadable
+}
+
+func (m *unreadable) OpenFile(name string, flag int) (fileflash.File, error) {
+	f, err := m.Medium.OpenFile(name, flag)
+	return unreadableFile{f, m}, err
+}
+
+func (m *unreadable) Current(name string, f fileflash.File) (bool, error) {
+	return m.Medium.Current(name, f.(unreadableFile).File)
+}
+
+func (f unreadableFile) ReadAt(p []byte, off int64) (int, error) {
+	if end := off + int64(len(p)); f.m.to == 0 || end <= f.m.from || off >= f.m.to {
+		return f.File.ReadAt(p, off)
+	}
+	n, err := 0, error(nil)
+	if off < f.m.from {
+		n, err = f.File.ReadAt(p[:f.m.from-off], off)
+	}
+	return n, errors.Join(err, errBadSector)
+}
+
+var errBadSector = errors.New("input/output error")
+
+// A sector that cannot be read takes the records in it, and no others.
+func TestUnreadableSector(t *testing.T) {
+	m := &unreadable{Medium: paltest.NewMedium()}
+	s, err := fileflash.OpenFS(m, "medium", nil)
+	require.NoError(t, err)
+	want := map[string][]byte{}
+	for i := range 40 {
+		name := fmt.Sprint("record-", i)
+		want[name] = slices.Repeat([]byte{byte(i + 1)}, 500)
+		require.NoError(t, s.Save(name, want[name]))
+	}
+	log, err := m.ReadFile("flash.log")
+	require.NoError(t, err)
+	at := int64(strings.Index(string(log), string(want["record-7"])))
+	m.from, m.to = at+100, at+612 // the middle of record-7 and the beginning of record-8
+	records, bad := loadAll(t, s)
+	require.Len(t, bad, 2)
+	for _, name := range []string{"record-7", "record-8"} {
+		require.ErrorIs(t, bad[name], errBadSector)
+		_, err := s.Load(name)
+		require.ErrorIs(t, err, errBadSector)
+		delete(records, name)
+		delete(want, name)
+	}
+	require.Empty(t, paltest.Diff(records, want))
+}
+
 func TestDamagedRecord(t *testing.T) {
 	m, want := filled(t)
 	log, err := m.ReadFile("flash.log")
@@ -412,6 +487,14 @@ func TestDamagedRecord(t *testing.T) {
 	require.ErrorIs(t, err, pal.ErrCorrupt)
 	require.ErrorContains(t, err, "record-5")
 	require.ErrorContains(t, s.Check(), "record-5")
+	read, bad := loadAll(t, s)
+	require.ErrorIs(t, bad["record-5"], pal.ErrCorrupt)
+	require.ErrorContains(t, bad["record-5"], "flash.log: record record-5 at offset ")
+	require.Len(t, bad, 1)
+	delete(read, "record-5")
+	rest := maps.Clone(want)
+	delete(rest, "record-5")
+	require.Empty(t, paltest.Diff(read, rest))
 	require.NoError(t, s.Save("record-5", want["record-5"]))
 	got, err := paltest.Records(s)
 	require.NoError(t, err)
@@ -497,6 +580,9 @@ func TestTakenBackChange(t *testing.T) {
 			require.NoError(t, mustOpen(t, m).Save("x", []byte(instead)))
 			want["x"] = []byte(instead)
 			// Even when it does not ask, it does not return what is not there.
+			got, bad := loadAll(t, r)
+			require.Empty(t, bad)
+			require.Empty(t, paltest.Diff(got, want))
 			data, err := r.Load("x")
 			require.NoError(t, err)
 			require.Equal(t, instead, string(data))
@@ -505,6 +591,9 @@ func TestTakenBackChange(t *testing.T) {
 		require.NoError(t, err)
 		got, err := paltest.Records(r)
 		require.NoError(t, err)
+		require.Empty(t, paltest.Diff(got, want))
+		got, bad := loadAll(t, r)
+		require.Empty(t, bad)
 		require.Empty(t, paltest.Diff(got, want))
 		if instead == "" { // once more, with another entry of the same length
 			_, err := f.WriteAt(withX[len(log)-8:len(withX)-8], int64(len(log)-8))
@@ -585,6 +674,9 @@ func TestConcurrentUse(t *testing.T) {
 				if _, err := paltest.Records(s); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					t.Error(err)
 				}
+				if err := s.Check(); err != nil {
+					t.Error(err)
+				}
 				s.Stats()
 				if n%7 == 0 {
 					unlock, err := s.Lock()
@@ -628,6 +720,8 @@ func TestClosed(t *testing.T) {
 	_, err = s.Lock()
 	require.ErrorIs(t, err, fs.ErrClosed)
 	require.ErrorIs(t, s.Save("x", []byte("x")), fs.ErrClosed)
+	require.ErrorIs(t, s.LoadAll(func(string, []byte, error) { t.Error("a record of a closed store") }), fs.ErrClosed)
+	require.ErrorIs(t, s.Check(), fs.ErrClosed)
 }
 
 func TestHeaders(t *testing.T) {

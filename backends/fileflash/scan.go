@@ -268,8 +268,10 @@ func (w *window) at(off, n int64) ([]byte, error) {
 		}
 		w.buf, w.off = w.buf[:want], off
 		if got, err := readFull(w.f, w.buf, off); err != nil {
-			w.buf = w.buf[:got]
-			return nil, fmt.Errorf("offset %d: %w", off+int64(got), err)
+			// What is further behind may be unreadable; that is for who wants it.
+			if w.buf = w.buf[:got]; int64(got) < n {
+				return nil, fmt.Errorf("offset %d: %w", off+int64(got), err)
+			}
 		}
 	}
 	return w.buf[off-w.off:][:n:n], nil

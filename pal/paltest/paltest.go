@@ -397,6 +397,38 @@ func Records(s pal.Store) (map[string][]byte, error) {
 	return all, nil
 }
 
+// bothWays is Records of a store that nobody changes meanwhile. It fails, too, if
+// LoadAll of a pal.BulkLoader returns something else than Load.
+func bothWays(s pal.Store) (map[string][]byte, error) {
+	all, err := Records(s)
+	if b, ok := s.(pal.BulkLoader); ok && err == nil {
+		err = sameInBulk(b, all)
+	}
+	return all, err
+}
+
+// sameInBulk checks that LoadAll returns what Load does, each record once.
+func sameInBulk(b pal.BulkLoader, want map[string][]byte) error {
+	got := make(map[string][]byte, len(want))
+	var wrong []error
+	err := b.LoadAll(func(name string, data []byte, err error) {
+		if _, dup := got[name]; dup {
+			wrong = append(wrong, fmt.Errorf("LoadAll: record %s twice", name))
+		}
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("LoadAll: record %s: %w; Load returns it", name, err))
+		}
+		got[name] = bytes.Clone(data)
+	})
+	if err != nil {
+		return fmt.Errorf("LoadAll: %w", err)
+	}
+	if d := Diff(got, want); d != "" {
+		wrong = append(wrong, fmt.Errorf("LoadAll: %s", d))
+	}
+	return errors.Join(wrong...)
+}
+
 // Diff says how two sets of records differ, "" if they do not.
 func Diff(got, want map[string][]byte) string {
 	var diff []string
@@ -418,7 +450,7 @@ func Diff(got, want map[string][]byte) string {
 
 func wantRecords(t *testing.T, s pal.Store, want map[string][]byte) {
 	t.Helper()
-	got, err := Records(s)
+	got, err := bothWays(s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func oldOrNew(c *Cut, open func(m *Medium) (pal.Store, error), sts []map[string]
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
-	got, err := Records(s)
+	got, err := bothWays(s)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func oldOrNew(c *Cut, open func(m *Medium) (pal.Store, error), sts []map[string]
 	if s, err = open(c.Medium); err != nil {
 		return fmt.Errorf("open again: %w", err)
 	}
-	again, err := Records(s)
+	again, err := bothWays(s)
 	if err != nil {
 		return fmt.Errorf("opened again: %w", err)
 	}
@@ -165,7 +165,7 @@ func goOn(start *Medium, open func(m *Medium) (pal.Store, error)) error {
 	if err != nil {
 		return err
 	}
-	before, err := Records(s)
+	before, err := bothWays(s)
 	if err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func testFaults(t *testing.T, start *Medium, open func(m *Medium) (pal.Store, er
 				}
 			} else if err != nil {
 				m.fault.after = 1 << 30 // so that the records can be read
-				got, rerr := Records(s)
+				got, rerr := bothWays(s)
 				if rerr != nil {
 					inProcess = fmt.Errorf("after %w: %w", err, rerr)
 				} else if Diff(got, sts[i]) != "" && Diff(got, sts[i+1]) != "" {
