@@ -20,18 +20,29 @@ func (c *Chip) Tx(addr uint16, w, r []byte) error {
 	return err
 }
 
+// probe is a transfer of the address alone, as a scan of the bus does it. To
+// address 0 it is a wake pulse.
+func (c *Chip) probe(addr uint16, read bool) error {
+	<-c.bus
+	defer c.release()
+	if c.err != nil {
+		return c.err
+	}
+	err := c.start()
+	if err == nil && !c.addressed(addr, read) {
+		err = ErrNACK
+	} else if err == nil {
+		c.spend(stopBits)
+	}
+	c.event(addr, nil, nil, err, "address only")
+	c.save()
+	return err
+}
+
 func (c *Chip) transfer(addr uint16, w, r []byte) error {
-	f := c.opts.Faults
-	if f.fires(PowerCutTx, 0) {
-		c.powerOff()
-	}
-	if f.fires(StuckBus, 0) {
-		c.event(addr, w, nil, ErrBus, "")
-		return ErrBus
-	}
-	c.tick()
-	if f.fires(WatchdogNow, 0) && c.power == awake {
-		c.sleep()
+	if err := c.start(); err != nil {
+		c.event(addr, w, nil, err, "")
+		return err
 	}
 	if len(w) > 0 {
 		note, err := c.write(addr, w)
@@ -44,6 +55,23 @@ func (c *Chip) transfer(addr uint16, w, r []byte) error {
 		note, err := c.read(addr, r)
 		c.event(addr, nil, r, err, note)
 		return err
+	}
+	return nil
+}
+
+// start is what can go wrong before a transfer.
+func (c *Chip) start() error {
+	f := c.opts.Faults
+	if f.fires(PowerCutTx, c.op) {
+		c.powerOff()
+	}
+	if f.fires(StuckBus, c.op) {
+		return ErrBus
+	}
+	c.tick()
+	if f.fires(WatchdogNow, c.op) && c.power == awake {
+		c.tear(c.now())
+		c.sleep()
 	}
 	return nil
 }
@@ -81,7 +109,7 @@ func (c *Chip) addressed(addr uint16, read bool) bool {
 		}
 	}
 	ok := addr == c.addr && c.power == awake && !c.busy() && !(read && len(c.in) > 0)
-	if ok && c.opts.Faults.fires(NACK, 0) {
+	if ok && c.opts.Faults.fires(NACK, c.op) {
 		ok = false
 	}
 	if !ok {
@@ -166,13 +194,13 @@ func (c *Chip) read(addr uint16, r []byte) (note string, err error) {
 	f := c.opts.Faults
 	n := copy(r, c.out[min(c.outPos, len(c.out)):])
 	c.outPos = min(c.outPos+len(r), len(c.out))
-	if n > 0 && f.fires(ShortRead, 0) {
+	if n > 0 && f.fires(ShortRead, c.op) {
 		n = f.below(n)
 	}
 	for i := n; i < len(r); i++ {
 		r[i] = 0xFF
 	}
-	if n > 0 && f.fires(CorruptOut, 0) {
+	if n > 0 && f.fires(CorruptOut, c.op) {
 		f.flip(r[:n])
 	}
 	c.spend(byteBits*len(r) + stopBits)
@@ -185,6 +213,7 @@ func (c *Chip) tick() {
 		return
 	}
 	if d := c.watchdog(); d > 0 && c.now().Sub(c.wokenAt) >= d {
+		c.tear(c.wokenAt.Add(d))
 		c.sleep()
 	}
 }

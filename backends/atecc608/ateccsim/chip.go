@@ -52,22 +52,6 @@ type Options struct {
 	Trace func(Event)
 }
 
-// Questions are the choices where public sources do not say what the chip does.
-// The zero value is the documented choice.
-type Questions struct {
-	RandomFirst      bool // ReqRandom keys sign and agree only after Random, Nonce or GenKey since the last sleep
-	OTPFirst         bool // Lock(data) sums OTP before the slots
-	MatchBoth        bool // CountMatch refuses when the two copies of the limit differ
-	MatchPast        bool // CountMatch refuses when the counter is above the limit, not at it
-	KeepBuffers      bool // Sign, Verify, MAC, CheckMac and DeriveKey leave TempKey and the message buffer valid
-	NoGPIO           bool // Info(GPIO) is an execution error
-	PadFF            bool // a 32-byte read past the end of a slot shows FF, not 00
-	BlankKeyExec     bool // a slot without a key is an execution error, not an ECC fault
-	BootKeepsLatch   bool // SecureBoot does not set the latch
-	LateSlotLock     bool // a slot cannot be locked before the data zone
-	NoWatchdogStatus bool // a command that the watchdog will cut is begun all the same
-}
-
 // A Chip is a simulated ATECC608 alone on an I²C bus. Its methods are safe for
 // concurrent use: transfers of several masters follow one another, as on the
 // wire.
@@ -88,6 +72,7 @@ type Chip struct {
 	changed   []change // EEPROM bytes that the last command wrote
 	dirty     bool
 
+	op     byte   // of the last command since the wake pulse
 	in     []byte // the group being received
 	out    []byte // the answer
 	outPos int
@@ -108,6 +93,9 @@ func New(s *State, opts *Options) (*Chip, error) {
 	}
 	if err := s.check(); err != nil {
 		return nil, err
+	}
+	if s.useLock() && (opts == nil || !opts.Open.TransportLock) {
+		return nil, errors.New("ateccsim: configuration: byte 68 enables the transport lock, whose meaning is not public: Questions.TransportLock takes a guess")
 	}
 	c := &Chip{bus: make(chan struct{}, 1), ee: *s, rng: mrand.New(mrand.NewPCG(1, 2))}
 	if opts != nil {

@@ -80,9 +80,15 @@ func (c *Chip) longest(cmd *command) time.Duration {
 // execute runs a group that has arrived and leaves the answer to be read.
 func (c *Chip) execute(group []byte) {
 	c.changed = c.changed[:0]
+	c.op = opcode(group)
+	latch, noBoot := c.latch, c.noBoot
 	data, status, took := c.dispatch(group)
 	if c.power != awake {
-		return // the power was cut in the middle
+		// The power or the watchdog cut it off: what it did to registers after that
+		// has not happened.
+		c.latch, c.noBoot = latch, noBoot
+		c.lose()
+		return
 	}
 	if data != nil {
 		c.out = answer(c.outBuf[:0], data...)

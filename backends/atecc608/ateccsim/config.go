@@ -104,8 +104,9 @@ func (s *State) ConfigLocked() bool { return s.Config[cfgLockConfig] != unlocked
 func (s *State) DataLocked() bool { return s.Config[cfgLockData] != unlocked }
 
 // useLock reports a configuration with the transport lock, whose meaning is not
-// public.
-func (s *State) useLock() bool { return s.Config[cfgUseLock]&0xF == 0xA }
+// public, and useLockKey the slot that opens it.
+func (s *State) useLock() bool   { return s.Config[cfgUseLock]&0xF == 0xA }
+func (s *State) useLockKey() int { return int(s.Config[cfgUseLock] >> 4) }
 
 // Address is the 7-bit address that the chip takes at its next power-up or
 // sleep.

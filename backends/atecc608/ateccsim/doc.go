@@ -23,22 +23,14 @@
 //
 // What public sources leave open is a field of [Questions]. Beyond these: the
 // state of an exported SHA context is count (8 bytes, little endian), H0 to H7,
-// pending bytes, and is refused with more than 59 pending; a command that fails
-// with a parse error takes 1 ms; the bytes of a command in progress are written
-// evenly over its time; ECDH with TempKey needs both zones locked.
+// pending bytes, and is refused with more than 59 pending; KDF HKDF is one HMAC,
+// and takes a message in a slot from the slot in bits 8 to 11 of its details; a
+// command that fails with a parse error takes 1 ms; the bytes of a command in
+// progress are written evenly over its time; ECDH with TempKey needs both zones
+// locked; Verify mode 1 (ValidateExternal) is a parse error.
 //
-// # Not simulated yet
+// # Not simulated
 //
-// These answer as the chip answers a parse error:
-//
-//   - KDF PRF in its AEAD modes, and KDF HKDF with the message in a slot or in
-//     TempKey.
-//   - Verify mode 1 (ValidateExternal), which nothing is known to use.
-//
-// And these are refused or missing:
-//
-//   - The transport lock (UseLock): a configuration with it is not loaded, and
-//     cannot be locked.
 //   - The single-wire interface; a chip configured for it still speaks I²C.
 //   - The self-test tests nothing: it fails when a fault says so.
 //   - Differences of the ATECC608C.

@@ -37,7 +37,7 @@ func xy(k *ecdh.PublicKey) []byte { return k.Bytes()[1:] }
 
 // newScalar is a private key from the chip's random numbers.
 func (c *Chip) newScalar() (*ecdh.PrivateKey, Status) {
-	if c.opts.Faults.fires(HealthTest, 0) {
+	if c.opts.Faults.fires(HealthTest, c.op) {
 		return nil, StatusHealth
 	}
 	c.vol.seeded = true

@@ -35,8 +35,10 @@ func (c *Chip) cmdECDH(q *request) ([]byte, Status) {
 	if dest == ecdhSlot && (n&1 != 0 || c.ee.slotLocked(n|1) || c.ee.keyConfig(n|1).private()) {
 		return nil, StatusExec
 	}
-	if encrypt && !c.ee.options().ioProtect() {
-		return nil, StatusExec
+	if encrypt {
+		if _, s := c.ioKey(); s != StatusOK {
+			return nil, s
+		}
 	}
 	secret, s := c.agree(n, fromTemp, q.data)
 	if s != StatusOK {
@@ -59,7 +61,7 @@ func (c *Chip) cmdECDH(q *request) ([]byte, Status) {
 // mayOutput applies ECDHProt and KDFProt: 1 wants output encrypted, 2 none, 3
 // refuses the command.
 func (c *Chip) mayOutput(prot int, output, encrypted bool) Status {
-	if prot == 3 || output && (prot == 2 || prot == 1 && !encrypted) {
+	if prot == 3 || prot == 2 && c.opts.Open.StrictProtection || output && (prot == 2 || prot == 1 && !encrypted) {
 		return StatusExec
 	}
 	return StatusOK

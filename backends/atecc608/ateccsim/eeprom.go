@@ -1,5 +1,7 @@
 package ateccsim
 
+import "time"
+
 // A change is an EEPROM byte that a command wrote.
 type change struct {
 	at  *byte
@@ -11,19 +13,37 @@ type change struct {
 // that has no effect any more.
 func (c *Chip) put(at, b []byte) {
 	for i := range b {
-		if c.power == off {
+		if c.power != awake {
 			return
 		}
-		if c.opts.Faults.fires(PowerCut, 0) {
-			c.busyUntil = c.busyFrom
-			c.changed = c.changed[:0]
-			c.powerOff()
+		f := c.opts.Faults
+		if cut, dog := f.fires(PowerCut, c.op), f.fires(WatchdogCut, c.op); cut || dog {
+			c.changed = c.changed[:0] // they have been written
+			if cut {
+				c.powerOff()
+			} else {
+				c.sleep()
+			}
 			return
 		}
 		c.changed = append(c.changed, change{&at[i], at[i]})
 		at[i] = b[i]
 		c.dirty = true
 	}
+}
+
+// tear takes back what a command that is cut off at that time has not written
+// yet: it got as far as its share of its time.
+func (c *Chip) tear(at time.Time) {
+	if c.busyUntil.IsZero() || !at.Before(c.busyUntil) || len(c.changed) == 0 {
+		return
+	}
+	whole := c.busyUntil.Sub(c.busyFrom)
+	done := int(int64(len(c.changed)) * int64(at.Sub(c.busyFrom)) / int64(whole))
+	for i := len(c.changed) - 1; i >= max(done, 0); i-- {
+		*c.changed[i].at = c.changed[i].old
+	}
+	c.dirty = true
 }
 
 // putConfig writes bytes of the configuration zone.

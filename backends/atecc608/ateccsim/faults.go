@@ -18,25 +18,32 @@ const (
 	NACK        FaultKind = "nack"         // the chip's address is not acknowledged though it is ready
 	StuckBus    FaultKind = "stuck-bus"    // a transfer fails with ErrBus
 	ShortRead   FaultKind = "short-read"   // a read ends early, the rest is FF
-	SelfTest    FaultKind = "self-test"    // a run of the self-test fails (SHA, bit 5)
+	SelfTest    FaultKind = "self-test"    // a run of the self-test fails
 	HealthTest  FaultKind = "health-test"  // the random number generator fails
 	WatchdogNow FaultKind = "watchdog"     // the watchdog expires before a transfer
+	WatchdogCut FaultKind = "watchdog-cut" // the watchdog expires before an EEPROM byte is written
 	PowerCut    FaultKind = "power-cut"    // the power goes before an EEPROM byte is written
 	PowerCutTx  FaultKind = "power-cut-tx" // the power goes before a transfer
 )
 
-var faultKinds = []FaultKind{DropWake, CorruptIn, CorruptOut, NACK, StuckBus, ShortRead, SelfTest, HealthTest, WatchdogNow, PowerCut, PowerCutTx}
+var faultKinds = []FaultKind{
+	DropWake, CorruptIn, CorruptOut, NACK, StuckBus, ShortRead, SelfTest, HealthTest,
+	WatchdogNow, WatchdogCut, PowerCut, PowerCutTx,
+}
 
 // A Rule says when a fault happens: from the event number At on (1 is the first
 // after the rule was made, 0 means 1), Count times (0 is once with At, else
-// always), each time with probability Rate (0 means 1), and only in commands
-// with opcode Op where that is not 0 (CorruptIn).
+// always), each time with probability Rate (0 means 1). Where Op is not 0, only
+// events count that belong to a command with that opcode: from the transfer that
+// completes it up to the next command or wake pulse. Tests is for SelfTest: the
+// tests that fail, as bits of its Param1, 0 for SHA (0x20).
 type Rule struct {
 	Kind  FaultKind
 	At    int
 	Count int
 	Rate  float64
 	Op    byte
+	Tests byte
 }
 
 // Faults are the rules of one chip. It must not be used by two.
@@ -111,12 +118,15 @@ func parseRule(s string) (Rule, error) {
 			if !(r.Rate >= 0 && r.Rate <= 1) {
 				err = strconv.ErrRange
 			}
-		case "op":
-			var op uint64
-			op, err = strconv.ParseUint(v, 0, 8)
-			r.Op = byte(op)
+		case "op", "tests":
+			var b uint64
+			if b, err = strconv.ParseUint(v, 0, 8); name == "op" {
+				r.Op = byte(b)
+			} else {
+				r.Tests = byte(b)
+			}
 		default:
-			return r, fmt.Errorf("ateccsim: faults: %s: no option %q: there are at, count, rate, op", r.Kind, name)
+			return r, fmt.Errorf("ateccsim: faults: %s: no option %q: there are at, count, rate, op, tests", r.Kind, name)
 		}
 		if err != nil || r.At < 0 || r.Count < 0 {
 			return r, fmt.Errorf("ateccsim: faults: %s: %s=%q is not valid", r.Kind, name, v)
@@ -125,9 +135,14 @@ func parseRule(s string) (Rule, error) {
 	return r, nil
 }
 
-// fires counts an event of that kind and reports whether it goes wrong.
+// fires counts an event of that kind in the command op and reports whether it
+// goes wrong.
 func (f *Faults) fires(k FaultKind, op byte) bool {
-	hit := false
+	return f.which(k, op) != nil
+}
+
+// which is the rule by which an event goes wrong, or nil.
+func (f *Faults) which(k FaultKind, op byte) (hit *rule) {
 	for _, r := range f.rules {
 		if r.Kind != k || r.Op != 0 && r.Op != op {
 			continue
@@ -144,17 +159,21 @@ func (f *Faults) fires(k FaultKind, op byte) bool {
 			continue
 		}
 		r.fired++
-		hit = true
+		hit = r
 	}
 	return hit
 }
 
 // selfTest is the bits of tests that fail of those that run.
-func (f *Faults) selfTest(run byte) byte {
-	if run&0x20 != 0 && f.fires(SelfTest, 0) {
-		return 0x20
+func (f *Faults) selfTest(run, op byte) byte {
+	r := f.which(SelfTest, op)
+	if r == nil {
+		return 0
 	}
-	return 0
+	if r.Tests == 0 {
+		return 0x20 & run
+	}
+	return r.Tests & run
 }
 
 // flip inverts a bit of b.

@@ -72,6 +72,33 @@ func TestFaults(t *testing.T) {
 				t.Error("power is on")
 			}
 		}},
+		{"nack:at=1:op=0x30", func(t *testing.T, c *Chip) {
+			wakeUp(t, c)
+			wantStatus(t, c, StatusOK, opRandom, 0, 0)
+			send(t, c, info)
+			if err := c.Tx(c.addr, nil, make([]byte, 7)); !errors.Is(err, ErrNACK) {
+				t.Errorf("after Info: %v", err)
+			}
+			read(t, c, "07 00 00 60 03 83 bb")
+		}},
+		{"watchdog:at=1:op=0x30", func(t *testing.T, c *Chip) {
+			wakeUp(t, c)
+			wantStatus(t, c, StatusOK, opRandom, 0, 0)
+			send(t, c, info)
+			refused(t, c, "after the watchdog")
+		}},
+		{"self-test:tests=0x05", func(t *testing.T, c *Chip) {
+			wakeUp(t, c)
+			send(t, c, "03 07 77 3b 00 00 9d fb")
+			read(t, c, "04 01 00 c3") // the bit of ECDSA is not in 3b
+			if _, s := call(t, c, opSelfTest, 0x3F, 0); s != 5 {
+				t.Errorf("failed tests %02x", byte(s))
+			}
+			wantStatus(t, c, StatusSelfTest, opInfo, 0, 0)
+			send(t, c, "02")
+			wakeUp(t, c) // which ends it
+			wantStatus(t, c, StatusOK, opInfo, 0, 0)
+		}},
 		{"health-test", func(t *testing.T, c *Chip) {
 			wakeUp(t, c)
 			wantStatus(t, c, StatusHealth, opRandom, 0, 0)
@@ -122,6 +149,57 @@ func TestPowerCutTearsAWrite(t *testing.T) {
 		if n > 1 && saved != *c.State() {
 			t.Fatalf("cut before byte %d: another state was saved", n)
 		}
+	}
+}
+
+// TestCutCommandHasNoEffectAfter cuts commands that have more to do than to
+// write, by power and by watchdog.
+func TestCutCommandHasNoEffectAfter(t *testing.T) {
+	for _, kind := range []FaultKind{PowerCut, WatchdogCut} {
+		s := must(t)(Everything(DefaultSerial, nil))
+		s.Config[cfgSecureBoot] |= 0x08 // the latch follows SecureBoot
+		c := newChip(t, s, &Options{Faults: NewFaults(0, Rule{Kind: kind, At: 1, Op: opGenKey}, Rule{Kind: kind, At: 1, Op: opSecureBoot})})
+		wakeUp(t, c)
+		wantStatus(t, c, StatusOK, opNonce, 3, 0, zeros[:32])
+		g := []byte{7, opGenKey, 0x0C, 2, 0}
+		v := crc(g)
+		send(t, c, "03"+hexOf(append(g, byte(v), byte(v>>8))))
+		refused(t, c, "after "+string(kind))
+		if c.Off() != (kind == PowerCut) {
+			t.Errorf("%s: off is %t", kind, c.Off())
+		}
+		c.PowerOn()
+		wakeUp(t, c)
+		if c.vol.temp.valid {
+			t.Errorf("%s: TempKey is valid", kind)
+		}
+		pub := wantStatus(t, c, StatusOK, opGenKey, 0, 2)
+		copy(c.ee.Slot(11), append(append(make([]byte, 4), pub[:32]...), append(make([]byte, 4), pub[32:]...)...))
+		sum := bytes.Repeat([]byte{3}, 32)
+		g = append([]byte{103, opSecureBoot, bootFullCopy, 0, 0}, append(sum, signWith(t, c, sum)...)...)
+		v = crc(g)
+		send(t, c, "03"+hexOf(append(g, byte(v), byte(v>>8))))
+		c.PowerOn()
+		if c.latch {
+			t.Errorf("%s: the latch is set", kind)
+		}
+	}
+}
+
+// TestWatchdogTears cuts a command that the chip began too late.
+func TestWatchdogTears(t *testing.T) {
+	clock := new(ManualClock)
+	s := must(t)(Generic(DefaultSerial, nil))
+	c := newChip(t, s, &Options{Clock: clock, Timing: Timing{Min: 100, Max: 100}, Open: Questions{NoWatchdogStatus: true}})
+	_ = c.Tx(0, []byte{0}, nil)
+	clock.Sleep(watchdogShort - 45*time.Millisecond/4)
+	g := append([]byte{39, opWrite, 0x82, 8 << 3, 0}, zeros[:32]...)
+	v := crc(g)
+	send(t, c, "03"+hexOf(append(g, byte(v), byte(v>>8))))
+	clock.Sleep(time.Second)
+	refused(t, c, "after the watchdog")
+	if got, want := c.State().Slot(8)[:32], append(make([]byte, 8), bytes.Repeat([]byte{0xFF}, 24)...); !bytes.Equal(got, want) {
+		t.Errorf("slot 8 is %x", got)
 	}
 }
 

@@ -59,6 +59,7 @@ func (c *Chip) cmdGenDig(q *request) ([]byte, Status) {
 		copy(middle[3:], c.ee.Config[cfgKeyConfig+2*n:][:2])
 		middle[5] = bit(!c.ee.slotLocked(n), 0)
 	}
+	noMac = noMac || t.noMac // what such a key went into stays so
 	t.digest(digest(first, head, c.sn8(), c.sn01(), middle, last))
 	t.genDig, t.keyID, t.noMac = genDig, keyID, noMac
 	return nil, StatusOK
@@ -83,7 +84,9 @@ func genDigForm(q *request) bool {
 	return false
 }
 
-// cmdDeriveKey makes the key of a slot from itself or from its write key.
+// cmdDeriveKey makes the key of a slot from itself or from its parent, which is
+// its write key. The parent authorizes it where the configuration says so, and
+// only the parent's uses are counted.
 func (c *Chip) cmdDeriveKey(q *request) ([]byte, Status) {
 	if q.p1&^0x04 != 0 || q.p2 > 15 || len(q.data) != 0 && len(q.data) != 32 {
 		return nil, StatusParse
@@ -96,21 +99,30 @@ func (c *Chip) cmdDeriveKey(q *request) ([]byte, Status) {
 	if !t.usable() || t.noMac || t.fixed != (q.p1&4 != 0) || sc.deriveWithMAC() && len(q.data) == 0 {
 		return nil, StatusExec
 	}
-	from := n
+	from, parent := n, sc.writeKey()
 	if sc.deriveCreate() {
-		from = sc.writeKey()
+		from = parent
 	}
-	parent, s := c.symmetric(from, withTemp)
+	source, s := c.secret(from, withTemp)
 	if s != StatusOK {
 		return nil, s
 	}
-	if len(q.data) != 0 {
-		mac := digest(parent, q.head(), c.sn8(), c.sn01())
+	if sc.deriveWithMAC() {
+		key, s := c.secret(parent, withTemp)
+		if s != StatusOK {
+			return nil, s
+		}
+		mac := digest(key, q.head(), c.sn8(), c.sn01())
 		if subtle.ConstantTimeCompare(mac[:], q.data) == 0 {
 			return nil, StatusExec
 		}
 	}
-	key := c.mix(parent, q.head(), t.low())
+	if sc.deriveWithMAC() || sc.deriveCreate() {
+		if s := c.consume(parent); s != StatusOK {
+			return nil, s
+		}
+	}
+	key := c.mix(source, q.head(), t.low())
 	c.spendTempKey()
 	c.putSlot(n, 0, key[:])
 	return nil, StatusOK

@@ -14,7 +14,7 @@ func (c *Chip) cmdGenKey(q *request) ([]byte, Status) {
 	if q.p2 > 15 && !ephemeral || stored != (len(q.data) == 3) || !stored && len(q.data) != 0 {
 		return nil, StatusParse
 	}
-	if !c.ee.ConfigLocked() {
+	if !c.ee.ConfigLocked() && !c.opts.Open.EarlyGenKey {
 		return nil, StatusExec
 	}
 	n := int(q.p2)

@@ -85,7 +85,7 @@ func (c *Chip) cmdSelfTest(q *request) ([]byte, Status) {
 		return nil, StatusParse
 	}
 	if q.p1 != 0 {
-		failed := c.opts.Faults.selfTest(q.p1)
+		failed := c.opts.Faults.selfTest(q.p1, q.op)
 		c.failures = c.failures&^q.p1 | failed
 		return []byte{failed}, StatusOK
 	}

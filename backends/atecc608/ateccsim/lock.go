@@ -10,7 +10,7 @@ func (c *Chip) cmdLock(q *request) ([]byte, Status) {
 	unchecked := q.p1&0x80 != 0
 	switch zone {
 	case 0:
-		if c.ee.ConfigLocked() || c.ee.useLock() || !unchecked && crc(c.ee.Config[:]) != q.p2 {
+		if c.ee.ConfigLocked() || c.ee.useLock() && !c.opts.Open.TransportLock || !unchecked && crc(c.ee.Config[:]) != q.p2 {
 			return nil, StatusExec
 		}
 		c.putConfig(cfgLockConfig, 0)

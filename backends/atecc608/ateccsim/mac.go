@@ -22,12 +22,12 @@ func (c *Chip) macTemp(p1 byte) bool {
 	return c.vol.temp.usable() && c.vol.temp.fixed == (p1&macSource != 0)
 }
 
-// macUse is the part that TempKey takes in MAC and CheckMac.
+// macUse is the part that TempKey takes in MAC and CheckMac with a key.
 func macUse(p1 byte) use {
 	if p1&macTempSecond != 0 {
 		return withTemp
 	}
-	return alone
+	return challenge
 }
 
 // macKey is the first block.
@@ -105,6 +105,7 @@ func (c *Chip) cmdCheckMac(q *request) ([]byte, Status) {
 		return nil, StatusOK
 	}
 	c.vol.auth = n
+	c.vol.opened = c.vol.opened || n == c.ee.useLockKey()
 	// The password check: a right answer for slot n gives the key of slot n+1.
 	if p := q.p1 &^ macSource; p == macTempSecond && c.ee.slotConfig(n).readKey() == 0 && n < 15 && !c.ee.keyConfig(n+1).private() {
 		c.vol.temp.set(c.ee.Slot(n + 1)[:32], true)

@@ -8,7 +8,7 @@ import (
 // random is 32 bytes of the generator, the constant pattern while the
 // configuration is not locked.
 func (c *Chip) random() ([]byte, Status) {
-	if c.opts.Faults.fires(HealthTest, 0) {
+	if c.opts.Faults.fires(HealthTest, c.op) {
 		return nil, StatusHealth
 	}
 	c.vol.seeded = true

@@ -5,25 +5,29 @@ import (
 	"encoding/binary"
 )
 
-// What a key is used with decides whether ReqRandom asks for a random TempKey.
+// What a key is used with decides what ReqRandom asks for.
 type use int
 
 const (
-	alone    use = iota // TempKey takes no part
-	withTemp            // the command consumes TempKey
+	alone     use = iota // ReqRandom asks for nothing
+	withTemp             // the command consumes TempKey, which has to be random
+	challenge            // the host chose all of the message
 )
 
 // authorize checks what the KeyConfig of a slot demands of any use of its key:
 // the persistent latch, a CheckMac before, a random number in TempKey.
 func (c *Chip) authorize(n int, u use) Status {
 	k := c.ee.keyConfig(n)
+	if c.ee.useLock() && !c.vol.opened && n != c.ee.useLockKey() {
+		return StatusExec
+	}
 	if k.persistentDisable() && !c.latch {
 		return StatusExec
 	}
 	if k.reqAuth() && c.vol.auth != k.authKey() {
 		return StatusExec
 	}
-	if k.reqRandom() && u == withTemp && c.vol.temp.fixed {
+	if k.reqRandom() && (u == withTemp && c.vol.temp.fixed || u == challenge && c.opts.Open.RandomChallenge) {
 		return StatusExec
 	}
 	return StatusOK
@@ -53,19 +57,27 @@ func (c *Chip) consume(n int) Status {
 	return StatusOK
 }
 
-// symmetric is the key in the first 32 bytes of a slot that holds a secret for
-// SHA-256, checked and counted.
-func (c *Chip) symmetric(n int, u use) ([]byte, Status) {
+// secret is the key in the first 32 bytes of a slot that holds one for SHA-256,
+// checked; symmetric counts the use, too.
+func (c *Chip) secret(n int, u use) ([]byte, Status) {
 	if c.ee.keyConfig(n).keyType() != keyTypeOther || c.ee.keyConfig(n).private() {
 		return nil, StatusExec
 	}
 	if s := c.authorize(n, u); s != StatusOK {
 		return nil, s
 	}
-	if s := c.consume(n); s != StatusOK {
+	return bytes.Clone(c.ee.Slot(n)[:32]), StatusOK
+}
+
+func (c *Chip) symmetric(n int, u use) ([]byte, Status) {
+	key, s := c.secret(n, u)
+	if s == StatusOK {
+		s = c.consume(n)
+	}
+	if s != StatusOK {
 		return nil, s
 	}
-	return bytes.Clone(c.ee.Slot(n)[:32]), StatusOK
+	return key, StatusOK
 }
 
 // ioKey is the secret that the host shares for encrypted output.

@@ -25,6 +25,7 @@ type volatile struct {
 	hmac   bool
 	shaLen uint64
 	auth   int  // slot that CheckMac authorized, -1 for none
+	opened bool // CheckMac opened the transport lock
 	seeded bool // the random number generator ran
 }
 
@@ -88,15 +89,7 @@ func (c *Chip) powerUp() {
 }
 
 func (c *Chip) powerOff() {
-	// The command in progress got as far as its share of its time.
-	if c.busy() && len(c.changed) > 0 {
-		whole := c.busyUntil.Sub(c.busyFrom)
-		done := int(int64(len(c.changed)) * int64(c.now().Sub(c.busyFrom)) / int64(whole))
-		for i := len(c.changed) - 1; i >= done; i-- {
-			*c.changed[i].at = c.changed[i].old
-		}
-		c.dirty = true
-	}
+	c.tear(c.now())
 	c.lose()
 	c.power = off
 }
@@ -140,11 +133,12 @@ func (c *Chip) wake() {
 	}
 	c.power = awake
 	c.wokenAt = c.now()
+	c.op, c.failures = 0, 0
 	status := StatusWake
 	delay := wakeDelay
 	if c.ee.options().selfTest() {
 		delay = wakeDelayTested
-		c.failures = c.opts.Faults.selfTest(0x3F)
+		c.failures = c.opts.Faults.selfTest(0x3F, 0)
 	}
 	if c.failures != 0 {
 		status = StatusSelfTest

@@ -17,11 +17,12 @@ const (
 	shaWrite     = 7
 )
 
-// shaContextHead is the length and the state of an exported context; what is
-// pending follows, up to shaContextPending bytes.
+// An exported context is the number of bytes, the state and what is pending: 40
+// bytes and up to 59 pending, or, compact, 36 and up to 63.
 const (
-	shaContextHead    = 40
-	shaContextPending = 59
+	shaContextMax  = 99
+	shaContextHead = 40
+	shaCompactHead = 36
 )
 
 func (c *Chip) cmdSHA(q *request) ([]byte, Status) {
@@ -109,31 +110,48 @@ const (
 	goLength  = goPending + sha256.BlockSize
 )
 
+func (c *Chip) contextHead() int {
+	if c.opts.Open.CompactContext {
+		return shaCompactHead
+	}
+	return shaContextHead
+}
+
 func (c *Chip) shaReadContext() ([]byte, Status) {
+	head := c.contextHead()
 	pending := int(c.vol.shaLen % sha256.BlockSize)
 	m, ok := c.vol.sha.(encoding.BinaryMarshaler)
-	if c.vol.hmac || !ok || pending > shaContextPending || c.vol.shaLen > 1<<32-1 {
+	if c.vol.hmac || !ok || head+pending > shaContextMax || c.vol.shaLen > 1<<32-1 {
 		return nil, StatusExec
 	}
 	b, err := m.MarshalBinary()
 	if err != nil {
 		return nil, StatusExec
 	}
-	out := binary.LittleEndian.AppendUint32(nil, uint32(c.vol.shaLen))
-	out = append(out, 0, 0, 0, 0)
-	return append(out, b[len(goMagic):goPending+pending]...), StatusOK
+	out := binary.LittleEndian.AppendUint32(make([]byte, 0, shaContextMax), uint32(c.vol.shaLen))
+	state := b[len(goMagic):goPending]
+	if c.opts.Open.CompactContext {
+		state = swapWords(state)
+	} else {
+		out = append(out, 0, 0, 0, 0)
+	}
+	out = append(out, state...)
+	return append(out, b[goPending:goPending+pending]...), StatusOK
 }
 
 func (c *Chip) shaWriteContext(q *request) ([]byte, Status) {
-	n := len(q.data)
-	if int(q.p2) != n || n < shaContextHead || n > shaContextHead+shaContextPending || n != shaContextHead+int(q.data[0]&0x3F) {
+	head, n := c.contextHead(), len(q.data)
+	if int(q.p2) != n || n < head || n > shaContextMax || n != head+int(q.data[0]&0x3F) {
 		return nil, StatusParse
 	}
 	length := binary.LittleEndian.Uint32(q.data)
-	b := make([]byte, goLength, goLength+8)
-	copy(b, goMagic)
-	copy(b[len(goMagic):], q.data[8:])
-	b = binary.BigEndian.AppendUint64(b, uint64(length))
+	state := q.data[head-sha256.Size : head]
+	if c.opts.Open.CompactContext {
+		state = swapWords(state)
+	}
+	b := append(make([]byte, 0, goLength+8), goMagic...)
+	b = append(append(b, state...), q.data[head:]...)
+	b = binary.BigEndian.AppendUint64(b[:goLength], uint64(length))
 	h := sha256.New()
 	u, ok := h.(encoding.BinaryUnmarshaler)
 	if !ok || u.UnmarshalBinary(b) != nil {
@@ -141,4 +159,13 @@ func (c *Chip) shaWriteContext(q *request) ([]byte, Status) {
 	}
 	c.vol.sha, c.vol.hmac, c.vol.shaLen = h, false, uint64(length)
 	return nil, StatusOK
+}
+
+// swapWords reverses the bytes of each word of 32 bits.
+func swapWords(b []byte) []byte {
+	out := make([]byte, 0, len(b))
+	for ; len(b) >= 4; b = b[4:] {
+		out = append(out, b[3], b[2], b[1], b[0])
+	}
+	return out
 }

@@ -23,7 +23,11 @@ func (c *Chip) cmdSign(q *request) ([]byte, Status) {
 	if !c.ee.ConfigLocked() || !c.ee.DataLocked() || !kc.private() || kc.keyType() != keyTypeP256 {
 		return nil, StatusExec
 	}
-	if s := c.authorize(n, alone); s != StatusOK {
+	u := alone
+	if q.p1&signExternal == 0 {
+		u = withTemp
+	}
+	if s := c.authorize(n, u); s != StatusOK {
 		return nil, s
 	}
 	if c.opts.Open.RandomFirst && kc.reqRandom() && !c.vol.seeded {
@@ -37,7 +41,7 @@ func (c *Chip) cmdSign(q *request) ([]byte, Status) {
 	if err != nil {
 		return nil, c.noKey()
 	}
-	if c.opts.Faults.fires(HealthTest, 0) {
+	if c.opts.Faults.fires(HealthTest, c.op) {
 		return nil, StatusHealth
 	}
 	if s := c.consume(n); s != StatusOK {

@@ -16,7 +16,11 @@ import (
 
 // The framing on a socket. A request is 'W' or 'R', the 7-bit address, a length
 // of two bytes, low one first, and for W that many bytes. The reply is one of
-// these and, for an R that was acknowledged, exactly the bytes asked for.
+// these and, for an R that was acknowledged, exactly the bytes asked for. A length
+// of 0 is the address alone between a start and a stop condition.
+//
+// 'P' takes the chip's power away (0 instead of an address) or gives it (1); its
+// length is 0.
 const (
 	replyACK  = 0
 	replyNACK = 1
@@ -54,34 +58,78 @@ func Serve(ctx context.Context, l net.Listener, bus i2c.Bus) error {
 func serveMaster(conn io.ReadWriter, bus i2c.Bus) {
 	r := bufio.NewReader(conn)
 	var head [4]byte
+	var buf []byte
 	for {
-		if _, err := io.ReadFull(r, head[:]); err != nil || head[0] != 'W' && head[0] != 'R' {
+		if _, err := io.ReadFull(r, head[:]); err != nil {
 			return
 		}
-		data := make([]byte, binary.LittleEndian.Uint16(head[2:]))
+		n := int(binary.LittleEndian.Uint16(head[2:]))
+		if cap(buf) < n+1 {
+			buf = make([]byte, n+1)
+		}
+		// The reply is in front of the data, so that both go in one write.
+		reply, data := buf[:1], buf[1:n+1]
 		var err error
-		if head[0] == 'W' {
+		switch head[0] {
+		case 'W':
 			if _, err := io.ReadFull(r, data); err != nil {
 				return
 			}
-			err = bus.Tx(uint16(head[1]), data, nil)
-			data = data[:0]
-		} else {
-			err = bus.Tx(uint16(head[1]), nil, data)
+			err = busTx(bus, uint16(head[1]), 'W', data)
+			clear(data)
+			data = nil
+		case 'R':
+			err = busTx(bus, uint16(head[1]), 'R', data)
+		case 'P':
+			if n != 0 || !switchPower(bus, head[1]) {
+				return
+			}
+		default:
+			return
 		}
-		reply := []byte{replyACK}
 		switch {
 		case err == nil:
+			reply[0] = replyACK
 			reply = append(reply, data...)
 		case errors.Is(err, ErrNACK):
 			reply[0] = replyNACK
 		default:
 			reply[0] = replyBus
 		}
-		if _, err := conn.Write(reply); err != nil {
+		_, err = conn.Write(reply)
+		clear(reply)
+		if err != nil {
 			return
 		}
 	}
+}
+
+// busTx is one transfer; without data it is the address alone, which no Tx is.
+func busTx(bus i2c.Bus, addr uint16, kind byte, data []byte) error {
+	if c, ok := bus.(*Chip); ok && len(data) == 0 {
+		return c.probe(addr, kind == 'R')
+	}
+	if kind == 'W' {
+		return bus.Tx(addr, data, nil)
+	}
+	return bus.Tx(addr, nil, data)
+}
+
+// switchPower reports whether there is a power switch in that position.
+func switchPower(bus i2c.Bus, on byte) bool {
+	p, ok := bus.(interface {
+		PowerOn()
+		PowerOff()
+	})
+	if !ok || on > 1 {
+		return false
+	}
+	if on == 1 {
+		p.PowerOn()
+	} else {
+		p.PowerOff()
+	}
+	return true
 }
 
 // A Remote is a bus at the other end of a socket that Serve answers. Its methods
@@ -157,6 +205,18 @@ func (b *Remote) transfer(kind byte, addr uint16, n int, w, r []byte) error {
 		return ErrNACK
 	}
 	return ErrBus
+}
+
+// PowerOff takes the chip's power away, as [Chip.PowerOff] does.
+func (b *Remote) PowerOff() error { return b.power(0) }
+
+// PowerOn gives the chip power.
+func (b *Remote) PowerOn() error { return b.power(1) }
+
+func (b *Remote) power(on uint16) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.transfer('P', on, 0, nil, nil)
 }
 
 // Close closes the connection.

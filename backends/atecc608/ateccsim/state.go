@@ -68,7 +68,7 @@ func (s *State) MarshalBinary() ([]byte, error) {
 }
 
 // UnmarshalBinary takes what MarshalBinary made. It refuses another length and
-// configurations that are not simulated.
+// what no chip is.
 func (s *State) UnmarshalBinary(b []byte) error {
 	if len(b) != StateSize {
 		return fmt.Errorf("ateccsim: state has %d bytes, not %d", len(b), StateSize)
@@ -84,13 +84,10 @@ func (s *State) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// check refuses what no chip is, and what is not simulated.
+// check refuses what no chip is.
 func (s *State) check() error {
 	if s.Config[0] != 0x01 || s.Config[1] != 0x23 {
 		return fmt.Errorf("ateccsim: configuration: serial number begins %02x %02x, not 01 23", s.Config[0], s.Config[1])
-	}
-	if s.useLock() {
-		return errors.New("ateccsim: configuration: byte 68 enables the transport lock, which is not simulated")
 	}
 	if s.DataLocked() && !s.ConfigLocked() {
 		return errors.New("ateccsim: configuration: data zone locked before the configuration")
