@@ -66,6 +66,9 @@ type Fault struct {
 	Call  string
 	// Once says that only this call failed; else all that followed did too.
 	Once bool
+	// Live says that the Medium is the one that run was given, so that what run
+	// has left open can go on with it. No power cut came after the fault.
+	Live bool
 }
 
 // Faults runs a scenario on copies of start (nil for an empty Medium), once for
@@ -104,7 +107,7 @@ func Faults(t *testing.T, start *Medium, run func(m *Medium) error, check func(f
 			}{{m, "then restarted"}, {lost, "then a power cut that lost all not synced"}, {there, "then a power cut that lost nothing"}} {
 				f := &Fault{
 					Cut:   Cut{Medium: c.m, Done: m.done, Err: err, Where: fmt.Sprintf("%s at call %d of its kind (%s), %s", kind.name, n+1, hit, c.what)},
-					Errno: kind.errno, Call: hit, Once: kind.once,
+					Errno: kind.errno, Call: hit, Once: kind.once, Live: c.m == m,
 				}
 				if err := check(f); err != nil {
 					t.Errorf("%s: %v", f.Where, err)
