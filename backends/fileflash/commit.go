@@ -77,8 +77,14 @@ func (s *Store) takeGroup() []*pending {
 // current.
 func (s *Store) begin() error {
 	s.mu.RLock()
-	readOnly, closed := s.readOnly, s.closed
+	readOnly, asked, closed := s.readOnly, s.asked, s.closed
 	s.mu.RUnlock()
+	if readOnly != nil && !asked && !closed {
+		var err error
+		if readOnly, err = s.writable(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case closed:
 		return s.error(fs.ErrClosed)
@@ -102,6 +108,18 @@ func (s *Store) begin() error {
 		err = errors.Join(err, s.release())
 	}
 	return err
+}
+
+// writable looks whether a directory that could not be written can be now, and
+// returns why not.
+func (s *Store) writable() (reason, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.readOnly = s.fs.Writable(); s.readOnly != nil {
+		return s.readOnly, nil
+	}
+	err = s.reload() // the log is open for reading
+	return s.readOnly, err
 }
 
 func (s *Store) finish() error {

@@ -64,7 +64,7 @@ type Options struct {
 	Create bool
 	// ReadOnly refuses changes, with pal.ErrReadOnly, even where they are
 	// possible. A directory or file system that cannot be written is always
-	// opened so.
+	// opened so, and written when it has become writable.
 	ReadOnly bool
 }
 
@@ -93,6 +93,7 @@ type Store struct {
 	inflight bool   // this Store holds the lock and is writing behind img.end
 	foreign  uint64 // counts changes by others
 	readOnly error  // why changes are refused
+	asked    bool   // to refuse them: they are, even where they are possible
 	closed   bool
 
 	// These belong to the writer, under commitMu.
@@ -134,7 +135,7 @@ func Open(dir string, opts *Options) (*Store, error) {
 func OpenFS(fsys FS, name string, opts *Options) (*Store, error) {
 	s := &Store{fs: fsys, name: name, img: newImage()}
 	if opts != nil && opts.ReadOnly {
-		s.readOnly = errors.New("opened for reading")
+		s.readOnly, s.asked = errors.New("opened for reading"), true
 	} else if err := fsys.Writable(); err != nil {
 		s.readOnly = err
 	}

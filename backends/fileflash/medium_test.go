@@ -346,8 +346,19 @@ func TestReadOnlyMedium(t *testing.T) {
 	require.Empty(t, names)
 	require.ErrorIs(t, s.Save("x", []byte("x")), pal.ErrReadOnly)
 
-	// And one may be asked for.
+	// What has become writable is written.
+	e.SetReadOnly(false)
+	require.NoError(t, s.Save("x", []byte("x")))
+	s = mustOpen(t, m)
 	m.SetReadOnly(false)
+	require.NoError(t, s.Save("x", []byte("x")))
+	require.False(t, s.Stats().ReadOnly)
+	got, err = paltest.Records(mustOpen(t, m))
+	require.NoError(t, err)
+	delete(got, "x")
+	require.Empty(t, paltest.Diff(got, want))
+
+	// And one may be asked for.
 	s, err = fileflash.OpenFS(m, "medium", &fileflash.Options{ReadOnly: true})
 	require.NoError(t, err)
 	require.ErrorIs(t, s.Save("x", []byte("x")), pal.ErrReadOnly)
