@@ -141,17 +141,21 @@ func (t *Token) lock() (unlock func(), err error) {
 	u, err := t.locker.Lock()
 	if err != nil {
 		if errors.Is(err, pal.ErrReadOnly) {
-			t.noteReadOnly()
+			t.noteReadOnly(true)
 		}
 		return nil, storeError("lock", err)
 	}
 	return func() { u() }, nil
 }
 
-func (t *Token) noteReadOnly() {
+// noteReadOnly notes whether the store can be written.
+func (t *Token) noteReadOnly(is bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.readOnly = true
+	if t.readOnly == is {
+		return
+	}
+	t.readOnly = is
 	if t.info.Load() != nil {
 		t.publish()
 	}
@@ -191,12 +195,13 @@ func (t *Token) batch(cs []*change) error {
 // written may be there all the same, so the objects are read again.
 func (t *Token) wrote(err error) error {
 	if err == nil {
+		t.noteReadOnly(false)
 		return nil
 	}
 	t.reread = true
 	t.loaded.Store(false)
 	if errors.Is(err, pal.ErrReadOnly) {
-		t.noteReadOnly()
+		t.noteReadOnly(true)
 	}
 	return storeError("write", err)
 }

@@ -1,8 +1,11 @@
 package soft
 
 import (
+	"errors"
 	"slices"
 	"strings"
+
+	"github.com/go-cryptoki/cryptoki/pal"
 )
 
 // On a store that cannot make several changes as one step, the record "journal"
@@ -99,10 +102,15 @@ func (t *Token) losers(j journalRecord, names []string) (lose []string, happened
 				continue
 			}
 			b, err := t.store.Load(name)
-			if err != nil {
+			if notThere(err) {
 				continue
 			}
-			if r, err := parseObject(name, b); err == nil && r.epoch() == j.wiped {
+			if err != nil && !errors.Is(err, pal.ErrCorrupt) {
+				return nil, true, err // it may be one that has to go
+			}
+			// There is nothing of the new epoch before the journal is gone, apart
+			// from what cannot be told.
+			if r, perr := parseObject(name, b); err != nil || perr != nil || r.epoch() != rec.epoch {
 				lose = append(lose, name)
 			}
 		}

@@ -3,11 +3,13 @@ package soft
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 
 	"github.com/go-cryptoki/cryptoki/internal/record"
+	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -173,6 +175,7 @@ func (t *Token) load() error {
 	}
 	var skip map[string]bool
 	var damage []error
+	passing := false // a record could not be read now, and may be later
 	for _, name := range names {
 		if name == nameJournal {
 			b, err := t.store.Load(nameJournal)
@@ -235,6 +238,7 @@ func (t *Token) load() error {
 		}
 		if err != nil {
 			damage = append(damage, storeError("record "+name, err))
+			passing = passing || !errors.Is(err, pal.ErrCorrupt)
 			continue
 		}
 		items = append(items, item{name: name, data: b})
@@ -260,7 +264,10 @@ func (t *Token) load() error {
 		}
 	}
 	t.objects, t.ordered, t.damage = objects, nil, damage
-	t.loaded.Store(true)
+	t.loaded.Store(!passing)
+	if passing {
+		t.others.Add(1) // so that whoever keeps what Objects returned asks again
+	}
 	return nil
 }
 

@@ -240,8 +240,8 @@ func (t *Token) restore(who role) {
 
 // wroteTries is wrote without reading the objects again.
 func (t *Token) wroteTries(err error) error {
-	if err != nil && isReadOnly(err) {
-		t.noteReadOnly()
+	if err == nil || isReadOnly(err) {
+		t.noteReadOnly(err != nil)
 	}
 	if err != nil {
 		return storeError("write", err)

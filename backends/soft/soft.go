@@ -34,6 +34,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/pal"
@@ -365,16 +366,18 @@ func (t *Token) Close() error {
 
 var errClosed = fmt.Errorf("soft: the token is closed: %w", pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED)
 
-// storeError adds to an error of the store the code that says what it means.
+// storeError adds to an error of the store the code that says what it means, and
+// what helps.
 func storeError(what string, err error) error {
-	code := pkcs11.CKR_DEVICE_ERROR
 	switch {
 	case errors.Is(err, pal.ErrReadOnly):
-		code = pkcs11.CKR_TOKEN_WRITE_PROTECTED
+		return fmt.Errorf("soft: %s: %w: %w; to change the token, make its store writable", what, pkcs11.CKR_TOKEN_WRITE_PROTECTED, err)
 	case errors.Is(err, pal.ErrFull):
-		code = pkcs11.CKR_DEVICE_MEMORY
+		return fmt.Errorf("soft: %s: %w: %w; destroy objects, or make room on the medium", what, pkcs11.CKR_DEVICE_MEMORY, err)
+	case errors.Is(err, syscall.EIO):
+		return fmt.Errorf("soft: %s: %w: %w; the medium may be failing: look at the kernel's log, and make a backup", what, pkcs11.CKR_DEVICE_ERROR, err)
 	}
-	return fmt.Errorf("soft: %s: %w: %w", what, code, err)
+	return fmt.Errorf("soft: %s: %w: %w", what, pkcs11.CKR_DEVICE_ERROR, err)
 }
 
 var (
