@@ -52,8 +52,7 @@ const (
 // fork, and not after a virtual machine has been cloned or put back to a
 // snapshot, as soon as the system has noticed.
 //
-// Nothing is read from the sources before the first use, except for a seed: see
-// Start.
+// Nothing is read from the sources and the seed before the first use.
 type Generator struct {
 	sources []*source
 	seed    pal.Seed
@@ -80,9 +79,8 @@ type leaf struct {
 // A source is an EntropySource with its tests.
 type source struct {
 	pal.EntropySource
-	bytes  int // for one entropy input
-	health *health
-	begun  bool // the start-up test has passed
+	rate   float64
+	health *health // nil: the start-up test has not passed yet
 	err    error
 }
 
@@ -107,22 +105,11 @@ func New(o *Options) (*Generator, error) {
 		if !(h > 0 && h <= 8) {
 			return nil, fmt.Errorf("source of entropy %d claims %v bits of min-entropy in a byte; they are more than 0 and at most 8", i, h)
 		}
-		g.sources = append(g.sources, &source{EntropySource: s, bytes: int(math.Ceil(entropyBits / h)), health: newHealth(h)})
+		g.sources = append(g.sources, &source{EntropySource: s, rate: h})
 		g.xor = g.xor || s == pal.SystemEntropy
 	}
 	watchForks()
 	return g, nil
-}
-
-// Start seeds the generator now, if there is a seed, rather than at the first
-// use. Later it need not be read, nor its store used.
-func (g *Generator) Start() error {
-	if g.seed == nil {
-		return nil
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.ready(forkCount())
 }
 
 // Read fills b, or returns an error and leaves zeros in b. It allocates nothing
@@ -304,7 +291,7 @@ func blank(b []byte) bool {
 func (g *Generator) gather() ([]byte, error) {
 	var all []byte
 	for i, s := range g.sources {
-		b := make([]byte, s.bytes)
+		b := make([]byte, int(math.Ceil(entropyBits/s.rate)))
 		if err := s.read(b); err != nil {
 			clear(all)
 			return nil, fmt.Errorf("source of entropy %d: %w", i, err)
@@ -352,16 +339,16 @@ func (s *source) read(b []byte) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	if !s.begun {
+	if s.health == nil {
 		first := make([]byte, startup)
 		if err := s.ReadEntropy(first); err != nil {
 			return err
 		}
-		if s.err = s.health.test(first); s.err != nil {
+		h := newHealth(s.rate)
+		if s.err = h.test(first); s.err != nil {
 			return s.err
 		}
-		clear(first)
-		s.begun = true
+		s.health = h
 	}
 	if err := s.ReadEntropy(b); err != nil {
 		return err
