@@ -4,9 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/aes"
-	"crypto/ecdh"
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -24,7 +21,7 @@ func (t *Token) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, public
 	if err := t.mayCreate(public, private); err != nil {
 		return nil, nil, err // before an RSA key is generated in vain
 	}
-	key, err := generate(ctx, m, public)
+	key, err := t.generate(ctx, m, public)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -73,7 +70,7 @@ func (t *Token) mayCreate(templates ...pkcs11.Template) error {
 
 // generate makes a private key of the kind that m and the template of the public
 // key ask for.
-func generate(ctx context.Context, m *pkcs11.Mechanism, public pkcs11.Template) (crypto.PrivateKey, error) {
+func (t *Token) generate(ctx context.Context, m *pkcs11.Mechanism, public pkcs11.Template) (crypto.PrivateKey, error) {
 	params := public.Bytes(pkcs11.CKA_EC_PARAMS)
 	switch m.Type {
 	case pkcs11.CKM_EC_KEY_PAIR_GEN:
@@ -81,44 +78,37 @@ func generate(ctx context.Context, m *pkcs11.Mechanism, public pkcs11.Template) 
 		if err != nil {
 			return nil, err
 		}
-		key, err := ecdsa.GenerateKey(curve, rand.Reader)
-		if err != nil {
-			return nil, failed(m, err)
-		}
-		return key, nil
+		return t.generateEC(curve)
 	case pkcs11.CKM_EC_EDWARDS_KEY_PAIR_GEN:
 		if err := keys.CheckParams(pkcs11.CKK_EC_EDWARDS, params); err != nil {
 			return nil, err
 		}
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			return nil, failed(m, err)
-		}
-		return key, nil
+		return t.generateEd25519()
 	case pkcs11.CKM_EC_MONTGOMERY_KEY_PAIR_GEN:
 		if err := keys.CheckParams(pkcs11.CKK_EC_MONTGOMERY, params); err != nil {
 			return nil, err
 		}
-		key, err := ecdh.X25519().GenerateKey(rand.Reader)
-		if err != nil {
-			return nil, failed(m, err)
-		}
-		return key, nil
+		return t.generateX25519()
 	case pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN:
-		return generateRSA(ctx, m, public)
+		return t.generateRSA(ctx, m, public)
 	}
 	return nil, fmt.Errorf("soft: %v: %w: it generates no key pair", m.Type, pkcs11.CKR_MECHANISM_INVALID)
 }
 
 // generateRSA generates an RSA key. That takes long on a small machine, and
-// cannot be stopped: when ctx ends, the key is thrown away once it is there.
-func generateRSA(ctx context.Context, m *pkcs11.Mechanism, public pkcs11.Template) (crypto.PrivateKey, error) {
+// cannot be stopped: when ctx ends, the key is thrown away once it is there. Go
+// takes the primes from its own generator, which is seeded by the system; ours
+// has to be in order all the same.
+func (t *Token) generateRSA(ctx context.Context, m *pkcs11.Mechanism, public pkcs11.Template) (crypto.PrivateKey, error) {
 	bits := public.Uint(pkcs11.CKA_MODULUS_BITS)
 	if bits < minRSA || bits > maxRSA || bits%8 != 0 {
 		return nil, fmt.Errorf("soft: RSA key of %d bits; it has %d to %d: %w", bits, minRSA, maxRSA, pkcs11.CKR_KEY_SIZE_RANGE)
 	}
 	if e := public.Bytes(pkcs11.CKA_PUBLIC_EXPONENT); len(e) > 0 && new(big.Int).SetBytes(e).Cmp(big.NewInt(65537)) != 0 {
 		return nil, fmt.Errorf("soft: %v: %w: keys are generated with 65537 only", pkcs11.CKA_PUBLIC_EXPONENT, pkcs11.CKR_ATTRIBUTE_VALUE_INVALID)
+	}
+	if err := t.draw(make([]byte, 32)); err != nil {
+		return nil, err
 	}
 	type result struct {
 		key *rsa.PrivateKey
@@ -161,7 +151,9 @@ func (t *Token) GenerateKey(ctx context.Context, m *pkcs11.Mechanism, template p
 	}
 	value := make([]byte, n)
 	defer clear(value)
-	rand.Read(value)
+	if err := t.draw(value); err != nil {
+		return nil, err
+	}
 	return t.createSecret(ctx, template, value, replaces)
 }
 

@@ -3,7 +3,6 @@ package soft
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -353,8 +352,12 @@ func (t *Token) setPIN(rec *tokenRecord, who role, tokenKey, pin []byte) error {
 // one.
 func (t *Token) wrap(tokenKey, pin []byte, who role, rec *tokenRecord) (wrappedKey, error) {
 	var w wrappedKey
+	var salt [16]byte
+	if err := t.draw(salt[:]); err != nil {
+		return w, err
+	}
 	confidential(func() {
-		w = wrap(tokenKey, pin, who.tag(), rec.serial, rec.epoch, t.opts.KDF)
+		w = wrap(tokenKey, pin, who.tag(), rec.serial, rec.epoch, t.opts.KDF, salt)
 	})
 	if rec.flags&flagSealed == 0 {
 		return w, nil
@@ -412,18 +415,19 @@ func (t *Token) InitToken(ctx context.Context, soPIN []byte, label string) error
 	}
 
 	rec := &tokenRecord{label: label, maxTries: byte(t.opts.MaxTries)}
+	tokenKey := make([]byte, tokenKeyLen)
+	defer clear(tokenKey)
+	for _, b := range [][]byte{rec.serial[:], rec.epoch[:], tokenKey} {
+		if err := t.draw(b); err != nil {
+			return err
+		}
+	}
 	if old != nil {
 		rec.serial = old.serial
-	} else {
-		rand.Read(rec.serial[:])
 	}
-	rand.Read(rec.epoch[:])
 	if t.sealer != nil {
 		rec.flags |= flagSealed
 	}
-	tokenKey := make([]byte, tokenKeyLen)
-	defer clear(tokenKey)
-	rand.Read(tokenKey)
 	var err error
 	if rec.so, err = t.wrap(tokenKey, soPIN, soRole, rec); err != nil {
 		return err

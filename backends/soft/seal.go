@@ -4,7 +4,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -134,10 +133,10 @@ func objectData(dst []byte, part byte, name string, header []byte) []byte {
 	return append(dst, header...)
 }
 
-// wrap puts the token key under a new PIN. role is of a fixed length.
-func wrap(tokenKey, pin []byte, role string, serial, epoch [8]byte, kdf KDF) wrappedKey {
-	w := wrappedKey{kdf: kdf}
-	rand.Read(w.salt[:])
+// wrap puts the token key under a new PIN, with a new salt. role is of a fixed
+// length.
+func wrap(tokenKey, pin []byte, role string, serial, epoch [8]byte, kdf KDF, salt [16]byte) wrappedKey {
+	w := wrappedKey{kdf: kdf, salt: salt}
 	w.wrapped = seal(nil, aead(kdf.key(pin, w.salt)), tokenKey, w.data(role, serial, epoch))
 	return w
 }

@@ -26,7 +26,6 @@ package soft
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +36,7 @@ import (
 	"syscall"
 
 	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/drbg"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -56,6 +56,15 @@ const (
 type Options struct {
 	// KDF is the cost of a PIN. The zero value is DefaultKDF.
 	KDF KDF
+	// Entropy are the sources of the token's random number generator, which makes
+	// keys, salts and what ReadRandom returns. All of them are used together, and
+	// each has to work. nil is pal.SystemEntropy; name it too when others are to be
+	// used beside it. An empty list that is not nil leaves Seed alone. They are not
+	// closed.
+	Entropy []pal.EntropySource
+	// Seed, if not nil, is mixed in, and replaced before the first use. It may be in
+	// the token's store: see pal.StoreSeed.
+	Seed pal.Seed
 	// NoPIN makes InitToken make a token whose user needs no PIN. See the
 	// package comment.
 	NoPIN bool
@@ -92,7 +101,10 @@ type Token struct {
 	closer  io.Closer // what open opened
 	opts    Options
 
-	// Locks are taken in this order: pins, io, an object's secret, mu.
+	random *drbg.Generator
+
+	// Locks are taken in this order: pins, those of random, io, an object's secret,
+	// mu.
 
 	pins sync.Mutex // one PIN is checked or set at a time
 
@@ -180,6 +192,9 @@ func New(store pal.Store, opts *Options) (*Token, error) {
 	}
 	if t.opts.MaxTries < 1 || t.opts.MaxTries > 255 {
 		return nil, fmt.Errorf("soft: options: %w: MaxTries of %d; it is 1 to 255", pkcs11.CKR_ARGUMENTS_BAD, t.opts.MaxTries)
+	}
+	if err := t.newGenerator(); err != nil {
+		return nil, err
 	}
 	t.batcher, _ = store.(pal.Batcher)
 	t.locker, _ = store.(pal.Locker)
@@ -336,18 +351,12 @@ func (t *Token) mayUsePrivate() bool {
 	return t.keys != nil && (t.role == userRole || t.rec.flags&flagNoPIN != 0 && t.role == nobody)
 }
 
-// ReadRandom fills b from crypto/rand, which is the operating system's generator
-// and never fails.
-func (t *Token) ReadRandom(ctx context.Context, b []byte) error {
-	rand.Read(b)
-	return nil
-}
-
 // Close wipes keys, forgets session objects, and closes the store if the token
 // was opened by name.
 func (t *Token) Close() error {
 	t.pins.Lock()
 	defer t.pins.Unlock()
+	t.random.Close()
 	t.io.Lock()
 	defer t.io.Unlock()
 	t.mu.Lock()
