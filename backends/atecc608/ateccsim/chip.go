@@ -10,14 +10,16 @@ import (
 
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/physic"
+
+	"github.com/go-cryptoki/cryptoki/backends/atecc608/i2csock"
 )
 
 // ErrNACK is the error of a transfer that nobody acknowledged: the chip is
 // asleep or busy, the address is another, or it was a wake pulse.
-var ErrNACK = errors.New("ateccsim: no acknowledge")
+var ErrNACK = i2csock.ErrNACK
 
 // ErrBus is the error of a transfer on a bus that is stuck.
-var ErrBus = errors.New("ateccsim: bus is stuck")
+var ErrBus = i2csock.ErrBus
 
 // Options of a chip. The zero value is a chip at 100 kHz that answers at once.
 type Options struct {
