@@ -11,7 +11,10 @@ require (
 
 require go.yaml.in/yaml/v3 v3.0.5 // indirect
 
-require periph.io/x/conn/v3 v3.7.2
+require (
+	periph.io/x/conn/v3 v3.7.2
+	periph.io/x/host/v3 v3.8.5
+)
 
 require (
 	github.com/rogpeppe/go-internal v1.16.0

@@ -1,0 +1,157 @@
+package atecc608
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+// CreateObject stores certificates, public keys and data in the Store, and private
+// and secret keys in slots.
+func (t *Token) CreateObject(ctx context.Context, template pkcs11.Template, replaces []driver.Object) (driver.Object, error) {
+	if err := t.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer t.leave()
+	switch pkcs11.ObjectClass(template.Uint(pkcs11.CKA_CLASS)) {
+	case pkcs11.CKO_PRIVATE_KEY:
+		return t.importPrivate(ctx, template, replaces)
+	case pkcs11.CKO_SECRET_KEY:
+		return t.importSecret(ctx, template, replaces)
+	}
+	if t.opts.Store == nil {
+		return nil, fmt.Errorf("atecc608: %w: there is no store, and the chip has no room for such objects; name a directory (dir=PATH)", pkcs11.CKR_TOKEN_WRITE_PROTECTED)
+	}
+	r := &record{name: newName(), slot: -1, main: template.Clone()}
+	if pkcs11.ObjectClass(template.Uint(pkcs11.CKA_CLASS)) == pkcs11.CKO_PUBLIC_KEY {
+		pub, err := driver.PublicKey(template)
+		if err != nil {
+			return nil, fmt.Errorf("atecc608: %w", err)
+		}
+		if r.main, err = driver.CompletePublic(r.main, pub); err != nil {
+			return nil, fmt.Errorf("atecc608: %w", err)
+		}
+	}
+	err := t.change(ctx, func() error { return t.store(ctx, r, replaces) })
+	if err != nil {
+		return nil, err
+	}
+	return t.objects[r.name], nil
+}
+
+// store saves the record of an object that is in no slot.
+func (t *Token) store(ctx context.Context, r *record, replaces []driver.Object) error {
+	gone, err := t.replacing(replaces)
+	if err != nil {
+		return err
+	}
+	t.seq++
+	r.seq = t.seq
+	for _, p := range gone {
+		if p.whole() {
+			r.replaces = append(r.replaces, p.r.name)
+		}
+	}
+	if err := t.save(r); err != nil {
+		return err
+	}
+	for _, p := range gone {
+		if old := t.records[p.r.name]; old != nil {
+			if err := t.drop(old, p.main || p.r.main == nil, p.public || p.r.public == nil); err != nil {
+				return err
+			}
+		}
+	}
+	return t.wipe(ctx)
+}
+
+// Destroy removes objects. The slot of a private or secret key is overwritten with
+// a new one that nobody uses; a key that the chip's policy keeps there stays an
+// object: CKR_ACTION_PROHIBITED.
+func (t *Token) Destroy(ctx context.Context, objects ...driver.Object) error {
+	if err := t.enter(ctx); err != nil {
+		return err
+	}
+	defer t.leave()
+	return t.change(ctx, func() error {
+		for _, o := range objects {
+			b, ok := o.(based)
+			if !ok || b.base().rec != nil {
+				continue
+			}
+			if s := b.base().slot; s >= 0 && !strings.HasSuffix(o.ID(), publicSuffix) && !t.zone.Slot(s).Generates() {
+				return fmt.Errorf("atecc608: slot %d: %w: %s", s, pkcs11.CKR_ACTION_PROHIBITED, stays(t.zone.Slot(s).Locked))
+			}
+		}
+		gone, err := t.replacing(objects)
+		if err != nil {
+			return err
+		}
+		for _, p := range gone {
+			s := p.r.slot
+			if p.main && p.r.main != nil && s >= 0 && !t.session[p.r] && t.zone.Slot(s).Locked {
+				return fmt.Errorf("atecc608: slot %d: %w: %s", s, pkcs11.CKR_ACTION_PROHIBITED, stays(true))
+			}
+		}
+		for _, p := range gone {
+			if err := t.drop(p.r, p.main || p.r.main == nil, p.public || p.r.public == nil); err != nil {
+				return err
+			}
+		}
+		return t.wipe(ctx)
+	})
+}
+
+func stays(locked bool) string {
+	if locked {
+		return "the slot is locked for good, and what is in it stays"
+	}
+	return "the chip's configuration keeps the key there for good (SlotConfig bit 13)"
+}
+
+// Update changes attributes of an object. One that the store did not know gets a
+// record.
+func (t *Token) Update(ctx context.Context, o driver.Object, changed pkcs11.Template) (driver.Object, error) {
+	if err := t.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer t.leave()
+	b, ok := o.(based)
+	if !ok {
+		return nil, fmt.Errorf("atecc608: %w: an object of another token", pkcs11.CKR_OBJECT_HANDLE_INVALID)
+	}
+	public := strings.HasSuffix(o.ID(), publicSuffix)
+	id := o.ID()
+	err := t.change(ctx, func() error {
+		r, err := t.adopt(b.base())
+		if err != nil {
+			return err
+		}
+		if r == nil {
+			return fmt.Errorf("atecc608: %w: the object has been destroyed", pkcs11.CKR_OBJECT_HANDLE_INVALID)
+		}
+		next := *r
+		id = r.name
+		part := &next.main
+		if public {
+			id += publicSuffix
+			part = &next.public
+		}
+		*part = part.Clone()
+		for _, a := range changed.Clone() {
+			*part = part.Set(a)
+		}
+		if t.session[r] {
+			delete(t.session, r)
+			t.session[&next] = true
+		}
+		return t.save(&next)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t.objects[id], nil
+}

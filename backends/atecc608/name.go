@@ -1,0 +1,212 @@
+package atecc608
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"periph.io/x/conn/v3/i2c"
+	"periph.io/x/host/v3/sysfs"
+
+	"github.com/go-cryptoki/cryptoki/backends/atecc608/compcert"
+	"github.com/go-cryptoki/cryptoki/backends/atecc608/i2csock"
+	"github.com/go-cryptoki/cryptoki/backends/fileflash"
+	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+func init() { driver.Register("atecc608", openName) }
+
+// openName opens a token by name. The parameters are
+//
+//	bus=1              the bus: a number, the path of its device, or unix:PATH or
+//	                   tcp:HOST:PORT, where a simulated chip is
+//	address=0x60       the chip's 7-bit address; found if it is alone
+//	dir=PATH           the directory of the records, kept by fileflash
+//	create=true        make the directory if it does not exist
+//	readonly=true      change nothing in it
+//	label=TEXT         label of the token
+//	free=2,3,4         slots whose keys may be overwritten: Options.Free
+//	labels=0:A,2:B     labels of keys that the directory does not know
+//	io-key=FILE        the I/O protection key, 64 hexadecimal digits
+//	certificates=FILE  templates of compressed certificates, in PEM
+func openName(ctx context.Context, params *driver.Params) (driver.Token, error) {
+	n, err := parseName(params)
+	if err != nil {
+		return nil, err
+	}
+	t, err := n.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// A name is a token name, taken apart.
+type name struct {
+	bus, dir, ioKey, certificates string
+	flash                         fileflash.Options
+	opts                          Options
+}
+
+func parseName(params *driver.Params) (*name, error) {
+	n := &name{
+		bus: params.String("bus", ""), dir: params.String("dir", ""),
+		ioKey: params.String("io-key", ""), certificates: params.String("certificates", ""),
+		flash: fileflash.Options{Create: params.Bool("create", false), ReadOnly: params.Bool("readonly", false)},
+	}
+	n.opts.Chip.Address = uint16(params.Int("address", 0, 0x08, 0x77))
+	n.opts.Label = params.String("label", "")
+	free, labels := params.String("free", ""), params.String("labels", "")
+	if err := params.Unused(); err != nil {
+		return nil, fmt.Errorf("%w: %w", pkcs11.CKR_ARGUMENTS_BAD, err)
+	}
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("atecc608: token name: %w: %s", pkcs11.CKR_ARGUMENTS_BAD, fmt.Sprintf(format, args...))
+	}
+	if n.bus == "" {
+		return nil, bad("bus is missing: a number as in /dev/i2c-N, or unix:PATH for a simulated chip")
+	}
+	if n.dir == "" && (n.flash.Create || n.flash.ReadOnly) {
+		return nil, bad("create and readonly are about a directory: name it (dir=PATH)")
+	}
+	for f := range strings.SplitSeq(free, ",") {
+		if f = strings.TrimSpace(f); f == "" {
+			continue
+		}
+		slot, err := strconv.ParseUint(f, 10, 8)
+		if err != nil || slot > 15 {
+			return nil, bad("free: %q is no slot; they are 0 to 15, separated by commas", f)
+		}
+		n.opts.Free = append(n.opts.Free, int(slot))
+	}
+	for l := range strings.SplitSeq(labels, ",") {
+		if l = strings.TrimSpace(l); l == "" {
+			continue
+		}
+		number, label, ok := strings.Cut(l, ":")
+		slot, err := strconv.ParseUint(number, 10, 8)
+		if !ok || err != nil || slot > 15 || label == "" {
+			return nil, bad("labels: %q is no slot from 0 to 15, a colon and a label", l)
+		}
+		if n.opts.Labels == nil {
+			n.opts.Labels = make(map[int]string)
+		}
+		n.opts.Labels[int(slot)] = label
+	}
+	return n, nil
+}
+
+// open opens the bus, the directory and the token, which closes them.
+func (n *name) open(ctx context.Context) (_ *Token, err error) {
+	opts := n.opts
+	if err := n.read(&opts); err != nil {
+		return nil, err
+	}
+	bus, err := openBus(ctx, n.bus)
+	if err != nil {
+		return nil, err
+	}
+	closers := []io.Closer{bus}
+	defer func() {
+		if err != nil {
+			for _, c := range closers {
+				err = errors.Join(err, c.Close())
+			}
+		}
+	}()
+	if n.dir != "" {
+		store, err := fileflash.Open(n.dir, &n.flash)
+		if err != nil {
+			return nil, storeError("open the directory", err)
+		}
+		closers = append(closers, store)
+		opts.Store = store
+	}
+	t, err := New(ctx, bus, &opts)
+	if err != nil {
+		return nil, err
+	}
+	t.closers = closers
+	return t, nil
+}
+
+// read reads the files that are named.
+func (n *name) read(opts *Options) error {
+	if n.ioKey != "" {
+		key, err := readKey(n.ioKey)
+		if err != nil {
+			return fmt.Errorf("atecc608: I/O protection key: %w: %w", pkcs11.CKR_ARGUMENTS_BAD, err)
+		}
+		opts.IOKey = key
+	}
+	if n.certificates != "" {
+		text, err := os.ReadFile(n.certificates)
+		if err != nil {
+			return fmt.Errorf("atecc608: certificates: %w: %w", pkcs11.CKR_ARGUMENTS_BAD, err)
+		}
+		family, err := compcert.ParseTemplates(text)
+		if err != nil {
+			return fmt.Errorf("atecc608: %s: %w: %w", n.certificates, pkcs11.CKR_ARGUMENTS_BAD, err)
+		}
+		opts.Certificates = []*compcert.Family{family}
+	}
+	return nil
+}
+
+// readKey reads 32 bytes in hexadecimal from a file that nobody else may read.
+func readKey(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s: others may read it: chmod 600", path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(text)
+	key := make([]byte, 32)
+	trimmed := strings.TrimSpace(string(text))
+	if len(trimmed) != 64 {
+		return nil, fmt.Errorf("%s: it does not hold 64 hexadecimal digits", path)
+	}
+	if _, err := hex.Decode(key, []byte(trimmed)); err != nil {
+		return nil, fmt.Errorf("%s: it does not hold 64 hexadecimal digits", path)
+	}
+	return key, nil
+}
+
+// openBus opens a bus by its name.
+func openBus(ctx context.Context, name string) (i2c.BusCloser, error) {
+	for _, network := range []string{"unix", "tcp"} {
+		if address, ok := strings.CutPrefix(name, network+":"); ok {
+			bus, err := i2csock.Dial(ctx, network, address)
+			if err != nil {
+				return nil, fmt.Errorf("atecc608: bus %s: %w: %w", name, pkcs11.CKR_TOKEN_NOT_PRESENT, err)
+			}
+			return bus, nil
+		}
+	}
+	number, err := strconv.ParseUint(strings.TrimPrefix(name, "/dev/i2c-"), 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("atecc608: bus %q: %w: want a number, /dev/i2c-N, unix:PATH or tcp:HOST:PORT", name, pkcs11.CKR_ARGUMENTS_BAD)
+	}
+	device := fmt.Sprintf("/dev/i2c-%d", number)
+	if _, err := os.Stat(device); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("atecc608: %w: there is no %s: enable the I²C bus, and load the module i2c-dev", pkcs11.CKR_TOKEN_NOT_PRESENT, device)
+	}
+	bus, err := sysfs.NewI2C(int(number))
+	if err != nil {
+		return nil, fmt.Errorf("atecc608: %s: %w: %w", device, pkcs11.CKR_DEVICE_ERROR, err)
+	}
+	return bus, nil
+}
