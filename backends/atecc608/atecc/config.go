@@ -1,12 +1,6 @@
 package atecc
 
-import (
-	"bytes"
-	"encoding/binary"
-)
-
-// ConfigSize is the length of the configuration zone.
-const ConfigSize = 128
+import "encoding/binary"
 
 // The fields of the configuration zone, by their offsets.
 const (
@@ -90,9 +84,6 @@ func (c *Config) divider() int {
 	}
 	return 0
 }
-
-// isZero reports a configuration that was never read.
-func (c *Config) isZero() bool { return bytes.Equal(c[:], make([]byte, ConfigSize)) }
 
 // A SlotConfig is what may be done with a slot. Its low four bits mean something
 // else for private keys than for all other content.
@@ -214,15 +205,3 @@ func (o ChipOptions) KDFProtection() int { return int(o >> 10 & 3) }
 
 // IOKey is the slot of the I/O protection key.
 func (o ChipOptions) IOKey() int { return int(o >> 12) }
-
-// SlotSize is the length of slot n in bytes: 36 for 0 to 7, 416 for 8, 72 for 9 to
-// 15.
-func SlotSize(n int) int {
-	switch {
-	case n < 8:
-		return 36
-	case n == 8:
-		return 416
-	}
-	return 72
-}

@@ -32,8 +32,9 @@ type Opts struct {
 	// Default: a transfer to address 0, which does so at up to 133 kHz.
 	Pulse func() error
 
-	// Timeout bounds each operation, in addition to its context, with all its
-	// repetitions and waiting for other users. Default 10 s.
+	// Timeout bounds, in addition to the context of an operation, the wait for
+	// other users of the chip and for each of its commands, with all repetitions.
+	// Default 5 s.
 	Timeout time.Duration
 
 	// LockFile names a file in which the byte at the offset of the chip's address
@@ -43,7 +44,7 @@ type Opts struct {
 	LockFile string
 }
 
-const defaultTimeout = 10 * time.Second
+const defaultTimeout = 5 * time.Second
 
 // maxRuns is how often a sequence is run before its failure is reported.
 const maxRuns = 5
@@ -53,6 +54,8 @@ const maxRuns = 5
 type Device struct {
 	bus     i2c.Bus
 	addr    uint16
+	moved   uint16 // the address that the chip may have from its next sleep on, or 0
+	held    uint16 // the address that the lock is held for
 	speed   physic.Frequency
 	pulse   func() error
 	timeout time.Duration
@@ -145,7 +148,7 @@ func (d *Device) Close() error {
 	d.closed = true
 	if d.lock.try(d.addr) {
 		// Asleep or awake, the chip is asleep after this, unless the bus fails.
-		if d.wake(context.Background(), 1) == nil {
+		if d.pulseOnce() == nil {
 			_ = d.word(wordSleep)
 		}
 		d.lock.unlock(d.addr)
@@ -180,11 +183,15 @@ type Sequence struct {
 	d   *Device
 	ctx context.Context
 
+	timer *time.Timer // of Opts.Timeout
+
+	run   int   // how often the sequence has begun
 	ran   int   // commands that the chip carried out
 	once  bool  // one of them must not be carried out again
 	maybe bool  // the last of those may have been
 	lost  error // why the chip may have slept: nothing runs any more
-	run   int   // how often the sequence has begun
+
+	prev [statusGroup]byte // how the answer to the last command begins
 }
 
 // Do wakes the chip, runs f, and leaves the chip idle, with nobody else using it
@@ -197,32 +204,41 @@ type Sequence struct {
 //
 // The time is bounded by ctx and by Opts.Timeout. f must not use d.
 func (d *Device) Do(ctx context.Context, f func(*Sequence) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.timeout, ErrTimeout)
-	defer cancel()
+	return d.do(ctx, false, f)
+}
+
+// do is Do; resolves is a sequence that begins by finding out what a run before it
+// has done.
+func (d *Device) do(ctx context.Context, resolves bool, f func(*Sequence) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(d.timeout, func() { cancel(ErrTimeout) })
+	defer cancel(nil)
+	defer timer.Stop()
 	if err := d.acquire(ctx); err != nil {
 		return err
 	}
 	defer d.free()
+	maybe := false
 	for run := 1; ; run++ {
-		s := &Sequence{d: d, ctx: ctx, run: run}
+		s := &Sequence{d: d, ctx: ctx, timer: timer, run: run, maybe: maybe}
 		err := s.begin()
 		if err == nil {
 			err = f(s)
 		}
 		s.end()
-		switch {
-		case err == nil:
+		if err == nil {
 			return nil
-		case s.lost == nil:
-			return err
-		case s.maybe:
+		}
+		over := s.lost == nil || run == maxRuns || ended(ctx) != nil
+		switch {
+		case s.maybe && (over || !resolves):
 			return fmt.Errorf("atecc: %w: %w: %w", ErrUncertain, pkcs11.CKR_DEVICE_ERROR, err)
-		case s.once || run == maxRuns:
+		case s.lost == nil || ended(ctx) != nil:
+			return err
+		case over || s.once && !resolves:
 			return fmt.Errorf("atecc: %w: %w: %w", ErrComm, pkcs11.CKR_DEVICE_ERROR, s.lost)
 		}
-		if err := ended(ctx); err != nil {
-			return err
-		}
+		maybe = s.maybe
 	}
 }
 
@@ -237,7 +253,8 @@ func (d *Device) acquire(ctx context.Context) error {
 		d.release()
 		return fmt.Errorf("atecc: %w: %w", ErrClosed, pkcs11.CKR_DEVICE_ERROR)
 	}
-	for pause := time.Millisecond; !d.lock.try(d.addr); pause = min(2*pause, 16*time.Millisecond) {
+	d.held = d.addr
+	for pause := time.Millisecond; !d.lock.try(d.held); pause = min(2*pause, 16*time.Millisecond) {
 		if err := wait(ctx, pause); err != nil {
 			d.release()
 			return fmt.Errorf("%w: %w", err, ErrInUse)
@@ -249,7 +266,7 @@ func (d *Device) acquire(ctx context.Context) error {
 func (d *Device) free() {
 	clear(d.out[:cap(d.out)])
 	clear(d.in)
-	d.lock.unlock(d.addr)
+	d.lock.unlock(d.held)
 	d.release()
 }
 

@@ -17,15 +17,12 @@ type command struct {
 	data []byte
 	slot int // in errors, noSlot for none
 
-	// size is the length of the data that answers; 0 is a status, StatusOK for
-	// success.
-	size int
+	size     int  // of the data that answers; 0: StatusOK does
+	upTo     bool // size is the most
+	orStatus bool // StatusOK may answer, too
 
-	// any is a longest length instead of size: all lengths up to it are valid.
-	any bool
-
-	// once is a command that must not be carried out twice.
-	once bool
+	ram  bool // it needs what earlier commands left in RAM
+	once bool // it must not be carried out twice
 }
 
 // maxSends is how often a command is sent that arrives damaged, and how often an
@@ -34,11 +31,8 @@ const maxSends = 4
 
 // begin wakes the chip.
 func (s *Sequence) begin() error {
-	err := s.d.wake(s.ctx, len(wakeWindows))
-	if err != nil && !errors.Is(err, ErrNoChip) && ended(s.ctx) == nil {
-		s.lost = err
-	}
-	return err
+	s.prev = [statusGroup]byte{}
+	return s.d.wake(s.ctx)
 }
 
 // end leaves the chip idle. If it cannot be reached it will fall asleep by itself.
@@ -54,8 +48,7 @@ func (s *Sequence) lose(cause error) error {
 	return s.lost
 }
 
-// exec has the chip carry out a command. The result is valid until the next
-// command.
+// exec has the chip carry out a command. The result is valid until the next one.
 func (s *Sequence) exec(c command) ([]byte, error) {
 	if s.lost != nil {
 		return nil, s.lost
@@ -68,7 +61,7 @@ func (s *Sequence) exec(c command) ([]byte, error) {
 	}
 	var last error
 	for range maxSends {
-		s.maybe = c.once
+		s.maybe = s.maybe || c.once
 		p, err := s.attempt(&c)
 		if err != nil {
 			if s.lost != nil || ended(s.ctx) != nil {
@@ -78,50 +71,60 @@ func (s *Sequence) exec(c command) ([]byte, error) {
 			continue
 		}
 		status, isStatus := c.status(p)
-		if !isStatus {
-			s.ran++
-			s.maybe, s.once = false, s.once || c.once
+		if !isStatus || status == StatusOK {
+			if isStatus && c.size > 0 && !c.orStatus {
+				return nil, fmt.Errorf("atecc: %s: %w: success without data", c.name, pkcs11.CKR_DEVICE_ERROR)
+			}
+			s.done(&c)
+			if isStatus {
+				return nil, nil
+			}
 			return p, nil
 		}
-		switch status {
-		case StatusOK:
-			s.ran++
-			s.maybe, s.once = false, s.once || c.once
-			return nil, nil
-		case StatusCRC:
+		if status == StatusWake {
+			return nil, s.lose(status) // slept before it could take the command, or after
+		}
+		if c.once {
 			s.maybe = false
+		}
+		switch status {
+		case StatusCRC:
 			last = status
 		case StatusWatchdog:
-			s.maybe = false
 			last = status
 			if err := s.rewake(); err != nil {
 				return nil, err
 			}
-		case StatusWake:
-			return nil, s.lose(status)
 		default:
-			s.maybe = false
 			return nil, s.refused(&c, status)
 		}
 	}
 	return nil, fmt.Errorf("atecc: %s: %w: %w: %w", c.name, ErrComm, pkcs11.CKR_DEVICE_ERROR, last)
 }
 
-// status takes the answer for a status if it is one.
-func (c *command) status(p []byte) (Status, bool) {
-	if len(p) == 1 && c.op != opSelfTest {
-		return Status(p[0]), true
+// done takes note of a command that was carried out.
+func (s *Sequence) done(c *command) {
+	s.ran++
+	if c.once {
+		s.maybe, s.once = false, true
 	}
-	return 0, false
+	s.prev = [statusGroup]byte(s.d.in[:statusGroup])
+	s.timer.Reset(s.d.timeout)
+}
+
+// status takes the answer for a status if it is one. That of SelfTest is the tests
+// that failed, but for what no test has the bit of.
+func (c *command) status(p []byte) (Status, bool) {
+	if len(p) != 1 || c.op == opSelfTest && p[0]&^selfTestAll == 0 {
+		return 0, false
+	}
+	return Status(p[0]), true
 }
 
 // fits reports a payload of a length that the command can have.
 func (c *command) fits(p []byte) bool {
-	switch {
-	case len(p) == 1:
-		return true
-	case c.any:
-		return len(p) <= c.size
+	if len(p) == 1 || c.upTo {
+		return len(p) <= max(c.size, 1)
 	}
 	return len(p) == c.size
 }
@@ -134,7 +137,7 @@ func (s *Sequence) attempt(c *command) ([]byte, error) {
 		return nil, s.unsent(c, err)
 	}
 	n := groupOverhead + max(c.size, 1)
-	if err := s.poll(c.op, n); err != nil {
+	if err := s.poll(c, n); err != nil {
 		return nil, err
 	}
 	var err error
@@ -154,17 +157,20 @@ func (s *Sequence) attempt(c *command) ([]byte, error) {
 	return nil, s.lose(err)
 }
 
-// unsent finds out what became of a command whose transfer failed. Unless the
-// sequence is lost, it can be sent again.
+// unsent finds out what became of a command that did not arrive, or seems not to
+// have. Unless the sequence is lost it can be sent again: a command that must not
+// be carried out twice, only while the answer to the one before it is still what
+// the chip has to say, and could not be the answer to this one.
 func (s *Sequence) unsent(c *command, cause error) error {
-	if c.once {
-		return s.lose(cause) // perhaps it arrived
-	}
 	if err := s.reread(statusGroup); err != nil {
 		return err
 	}
-	if p, err := payload(s.d.in[:statusGroup]); err == nil && Status(p[0]) == StatusWake && s.ran > 0 {
-		return s.lose(cause) // asleep and woken again
+	in := [statusGroup]byte(s.d.in[:statusGroup])
+	if c.once && (in != s.prev || int(in[0]) == groupOverhead+max(c.size, 1)) {
+		return s.lose(cause)
+	}
+	if p, err := payload(in[:]); err == nil && Status(p[0]) == StatusWake && s.ran > 0 {
+		return s.lose(cause) // it was asleep, and the pulse of another transfer woke it
 	}
 	return cause
 }
@@ -189,13 +195,13 @@ func (s *Sequence) reread(n int) error {
 }
 
 // poll waits for the answer and reads n bytes of it. Busy, asleep and not there
-// are the same to the bus, so each error is taken for busy until the longest time
-// is over.
-func (s *Sequence) poll(op byte, n int) error {
+// are the same to the bus, so each error is taken for busy until twice the longest
+// time is over: for the 608B that is a hint only.
+func (s *Sequence) poll(c *command, n int) error {
 	d := s.d
-	p := d.pace(op)
+	p, longest := d.pace(c.op), d.longest(c.op)
 	sent := time.Now()
-	limit := 2*d.longest(op) + 50*time.Millisecond
+	limit := 2*longest + 50*time.Millisecond
 	next := p.first()
 	for {
 		if err := wait(s.ctx, next-time.Since(sent)); err != nil {
@@ -205,15 +211,11 @@ func (s *Sequence) poll(op byte, n int) error {
 		err := d.bus.Tx(d.addr, nil, d.in[:n])
 		if err == nil {
 			p.saw(at)
-			d.ratio = float64(at) / float64(d.longest(op))
+			d.ratio = float64(at) / float64(longest)
 			return nil
 		}
 		if at > limit {
-			// Half a command that waits for its rest is dropped by this, too.
-			if e := s.reread(n); e != nil {
-				return e
-			}
-			return err
+			return s.unsent(c, err) // perhaps it still waits for the rest of the command
 		}
 		next = at + p.gap(at)
 	}
@@ -246,16 +248,69 @@ func (s *Sequence) stayAwake(op byte) error {
 	return s.rewake()
 }
 
-// rewake goes through idle, which keeps the RAM.
+// rewake goes through idle, which keeps the RAM. A chip that does not take the
+// word may be asleep already.
 func (s *Sequence) rewake() error {
 	if err := s.d.word(wordIdle); err != nil {
-		return s.lose(err) // asleep already, as far as one can tell
+		return s.lose(err)
 	}
-	if err := s.d.wake(s.ctx, len(wakeWindows)); err != nil {
+	if err := s.d.wake(s.ctx); err != nil {
 		if ended(s.ctx) != nil {
 			return err
 		}
 		return s.lose(err)
 	}
+	s.prev = [statusGroup]byte{}
 	return nil
+}
+
+// refused is the error for a status. An execution error that nothing in the
+// configuration explains may come from RAM that was lost: then the sequence is run
+// once more.
+func (s *Sequence) refused(c *command, status Status) error {
+	if status == StatusExec {
+		s.refresh()
+	}
+	e := s.d.explain(c, status)
+	if status == StatusExec && c.ram && e.Reason == "" && s.run == 1 && !s.once {
+		return s.lose(e)
+	}
+	if status == StatusExec && e.Reason == "" {
+		e.Reason, e.Code = c.unexplained()
+	}
+	return e
+}
+
+// permitted asks the configuration whether the chip will refuse an access, before
+// other commands prepare it, which would be refused for a reason that helps less.
+func (s *Sequence) permitted(c *command) error {
+	cfg := s.d.Config()
+	if _, reason := why(c, &cfg); reason == "" {
+		return nil
+	}
+	s.refresh() // perhaps another process locked a zone meanwhile
+	if e := s.d.explain(c, StatusExec); e.Reason != "" {
+		return e
+	}
+	return nil
+}
+
+// refresh reads the lock bytes again, which another process may have changed. It
+// is of no consequence if it fails.
+func (s *Sequence) refresh() {
+	d := s.d
+	p, err := s.attempt(&command{name: "read configuration", op: opRead, p1: wide | byte(ZoneConfig), p2: 2 << 3, slot: noSlot, size: 32})
+	if err != nil || len(p) != 32 {
+		s.lost = nil
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	copy(d.config[64:96], p)
+}
+
+// isStatus reports an error that is that refusal of the chip.
+func isStatus(err error, status Status) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status == status
 }

@@ -85,11 +85,17 @@ func (s *Sequence) PublicKey(slot int) (*ecdsa.PublicKey, error) {
 	return s.genKey("public key", 0, slot)
 }
 
+// DigestKey computes the public key of the private key in the slot and mixes it
+// into TempKey, for SignInternal.
+func (s *Sequence) DigestKey(slot int) (*ecdsa.PublicKey, error) {
+	return s.genKey("public key", genKeyDigest, slot)
+}
+
 func (s *Sequence) genKey(name string, p1 byte, slot int) (*ecdsa.PublicKey, error) {
 	if err := checkSlot(name, slot); err != nil {
 		return nil, err
 	}
-	p, err := s.exec(command{name: name, op: opGenKey, p1: p1, p2: uint16(slot), slot: slot, size: 64})
+	p, err := s.exec(command{name: name, op: opGenKey, p1: p1, p2: uint16(slot), slot: slot, size: 64, ram: p1&genKeyDigest != 0})
 	if err != nil {
 		return nil, err
 	}
@@ -120,15 +126,80 @@ func (s *Sequence) Sign(slot int, digest []byte) ([]byte, error) {
 	if len(digest) != 32 {
 		return nil, fmt.Errorf("atecc: sign: slot %d: %w: the chip signs 32 bytes, a SHA-256 digest, not %d", slot, pkcs11.CKR_DATA_LEN_RANGE, len(digest))
 	}
+	// Some keys want a random number that is younger than the last sleep, so it
+	// seems. It is made only when a first attempt was refused, since chips of this
+	// kind are known to sign without.
+	cfg := s.d.Config()
+	if s.run > 1 && cfg.Key(slot).ReqRandom() {
+		if err := s.Random(make([]byte, 32)); err != nil {
+			return nil, err
+		}
+	}
+	pub, err := s.signingKey(slot)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.Nonce(MessageBuffer, digest); err != nil {
 		return nil, err
 	}
-	p, err := s.exec(command{name: "sign", op: opSign, p1: signExternal | fromMessage, p2: uint16(slot), slot: slot, size: 64})
+	p, err := s.exec(command{name: "sign", op: opSign, p1: signExternal | fromMessage, p2: uint16(slot), slot: slot, size: 64, ram: true, once: s.limited(slot)})
 	if err != nil {
 		return nil, err
 	}
 	sig := append([]byte(nil), p...)
-	return sig, s.checkSignature(slot, digest, sig)
+	if pub == nil || verifies(pub, digest, sig) {
+		return sig, nil
+	}
+	return sig, s.checkAgain(slot, digest, sig)
+}
+
+// signingKey is the public key that signatures of the slot are verified with, as
+// it was last seen; nil if the chip does not give it away.
+func (s *Sequence) signingKey(slot int) (*ecdsa.PublicKey, error) {
+	if pub := s.d.key(slot); pub != nil {
+		return pub, nil
+	}
+	cfg := s.d.Config()
+	if !cfg.Key(slot).PubInfo() || !cfg.Slot(slot).SignExternal() || !cfg.DataLocked() {
+		return nil, nil // no public key, or no signature
+	}
+	pub, err := s.PublicKey(slot)
+	if err == nil {
+		s.d.setKey(slot, pub)
+	}
+	return pub, err
+}
+
+// checkAgain verifies with the public key that is in the slot now: another process
+// may have made a new one.
+func (s *Sequence) checkAgain(slot int, digest, sig []byte) error {
+	s.d.setKey(slot, nil)
+	pub, err := s.signingKey(slot)
+	if err != nil {
+		return err
+	}
+	if pub == nil || !verifies(pub, digest, sig) {
+		return fmt.Errorf("atecc: sign: slot %d: %w: %w", slot, ErrSignature, pkcs11.CKR_DEVICE_ERROR)
+	}
+	return nil
+}
+
+// SignInternal signs what the chip says about TempKey, in which GenDig or GenKey
+// must have left a digest. With serial the message names the chip; with invalidate
+// it is one for Validate(false). The result is r‖s.
+func (s *Sequence) SignInternal(slot int, serial, invalidate bool) ([]byte, error) {
+	if err := checkSlot("sign", slot); err != nil {
+		return nil, err
+	}
+	c := command{name: "sign internal", op: opSign, p2: uint16(slot), slot: slot, size: 64, ram: true, once: s.limited(slot)}
+	if serial {
+		c.p1 |= signWithSerial
+	}
+	if invalidate {
+		c.p1 |= signInvalidate
+	}
+	p, err := s.exec(c)
+	return append([]byte(nil), p...), err
 }
 
 // The bits of Param1 of Sign, and the message source of Verify.
@@ -138,34 +209,6 @@ const (
 	fromMessage    = 0x20
 	signInvalidate = 0x01
 )
-
-// checkSignature verifies with the public key that was last seen, and with the
-// one that is in the slot if that fails, since another process may have made a
-// new one.
-func (s *Sequence) checkSignature(slot int, digest, sig []byte) error {
-	pub := s.d.key(slot)
-	if pub != nil && verifies(pub, digest, sig) {
-		return nil
-	}
-	if !s.d.configKey(slot).PubInfo() {
-		return nil
-	}
-	pub, err := s.PublicKey(slot)
-	if err != nil {
-		return err
-	}
-	if !verifies(pub, digest, sig) {
-		return fmt.Errorf("atecc: sign: slot %d: %w: %w", slot, ErrSignature, pkcs11.CKR_DEVICE_ERROR)
-	}
-	s.d.setKey(slot, pub)
-	return nil
-}
-
-func (d *Device) configKey(slot int) KeyConfig {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.config.Key(slot)
-}
 
 func verifies(pub *ecdsa.PublicKey, digest, sig []byte) bool {
 	r, t := new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])

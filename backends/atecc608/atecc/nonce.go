@@ -17,6 +17,10 @@ const (
 	AltKeyBuffer  Buffer = 0x80 // 32 bytes
 )
 
+// randomBatch is how many random numbers are fetched at a time, so that others get
+// the chip in between: half a second.
+const randomBatch = 20
+
 const (
 	nonceFixed = 0x03
 	nonceLong  = 0x20
@@ -39,11 +43,13 @@ func (s *Sequence) Nonce(to Buffer, value []byte) error {
 // Random fills p with random numbers of the chip, 32 bytes a command. It refuses
 // while the configuration is not locked: the chip answers a constant then.
 func (d *Device) Random(ctx context.Context, p []byte) error {
-	err := d.Do(ctx, func(s *Sequence) error { return s.Random(p) })
-	if err != nil {
-		clear(p)
+	for part := range blocks(p, randomBatch*32) {
+		if err := d.Do(ctx, func(s *Sequence) error { return s.Random(part) }); err != nil {
+			clear(p)
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // Random is Device.Random.

@@ -56,9 +56,12 @@ func (d *Device) sendPulse() error {
 
 // wake wakes the chip, whatever it does at the moment. What it had in RAM stays
 // unless it slept.
-func (d *Device) wake(ctx context.Context, tries int) error {
+func (d *Device) wake(ctx context.Context) error {
 	var last error
-	for _, window := range wakeWindows[:tries] {
+	for i, window := range wakeWindows {
+		if i > 0 && d.moved != 0 {
+			d.addr, d.moved = d.moved, d.addr
+		}
 		if err := d.sendPulse(); err != nil {
 			return fmt.Errorf("atecc: wake: %w: %w", pkcs11.CKR_DEVICE_ERROR, err)
 		}
@@ -82,6 +85,15 @@ func (d *Device) wake(ctx context.Context, tries int) error {
 		}
 	}
 	return d.noChip(last)
+}
+
+// pulseOnce is wake without repetitions.
+func (d *Device) pulseOnce() error {
+	if err := d.sendPulse(); err != nil {
+		return err
+	}
+	_, err := d.token(context.Background(), wakeWindows[0])
+	return err
 }
 
 // token reads what a chip says after a pulse.
