@@ -443,7 +443,7 @@ func (se *session) SetAttributeValue(ctx context.Context, h pkcs11.ObjectHandle,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.objects.byHandle[h] == o {
+	if s.objects.byHandle.get(h) == o {
 		s.objects.update(o, d)
 		if o.token {
 			s.changed()

@@ -78,7 +78,7 @@ func (se *session) FindObjects(_ context.Context, objects []pkcs11.ObjectHandle)
 	for n < len(objects) && se.find.next < len(se.find.found) {
 		h := se.find.found[se.find.next]
 		se.find.next++
-		if _, ok := s.objects.byHandle[h]; ok {
+		if s.objects.byHandle.get(h) != nil {
 			objects[n] = h
 			n++
 		}

@@ -12,7 +12,7 @@ import (
 // driver's identity, by label and by id, each in constant time, and all of them
 // in the order of their creation. slot.mu guards it.
 type objectIndex struct {
-	byHandle   map[pkcs11.ObjectHandle]*object
+	byHandle   handleTable
 	byDriverID map[string]*object
 	byLabel    map[string]*object // the first of those in a ring, by their links; so is byCKA
 	byCKA      map[string]*object // by CKA_ID
@@ -32,6 +32,42 @@ type objectIndex struct {
 	touched map[string]bool
 }
 
+// A handleTable finds objects by their handles, which are given in order: in pages
+// of pageLen.
+type handleTable map[pkcs11.ObjectHandle]*handlePage
+
+const pageLen = 256
+
+type handlePage struct {
+	objects [pageLen]*object
+	n       int // how many there are
+}
+
+func (t handleTable) get(h pkcs11.ObjectHandle) *object {
+	if p := t[h/pageLen]; p != nil {
+		return p.objects[h%pageLen]
+	}
+	return nil
+}
+
+// set makes o, which may be nil, the object of the handle.
+func (t handleTable) set(h pkcs11.ObjectHandle, o *object) {
+	p := t[h/pageLen]
+	if p == nil {
+		p = new(handlePage)
+		t[h/pageLen] = p
+	}
+	if p.objects[h%pageLen] != nil {
+		p.n--
+	}
+	if p.objects[h%pageLen] = o; o != nil {
+		p.n++
+	}
+	if p.n == 0 {
+		delete(t, h/pageLen)
+	}
+}
+
 // links connect the objects that have something in common, in a ring.
 type links struct{ before, after *object }
 
@@ -40,23 +76,23 @@ func ckaLinks(o *object) *links   { return &o.byCKA }
 
 // clear forgets all objects.
 func (x *objectIndex) clear() {
-	for _, o := range x.byHandle {
+	for o := x.first; o != nil; o = o.after {
 		o.dead.Store(true)
 	}
-	*x = objectIndex{}
+	*x = objectIndex{byHandle: make(handleTable)}
 	x.makeMaps(0)
 }
 
-// makeMaps makes the maps, which are empty, anew for about n objects.
+// makeMaps makes those maps anew, while they are empty, that have an entry for
+// each of about n objects.
 func (x *objectIndex) makeMaps(n int) {
-	x.byHandle = make(map[pkcs11.ObjectHandle]*object, n)
 	x.byDriverID = make(map[string]*object, n)
 	x.byLabel = make(map[string]*object, n/2) // a pair of keys has one
 	x.byCKA = make(map[string]*object, n/2)
 }
 
 func (x *objectIndex) add(o *object) {
-	x.byHandle[o.handle] = o
+	x.byHandle.set(o.handle, o)
 	if o.drv() != nil {
 		x.byDriverID[o.id] = o
 		x.touch(o.id)
@@ -72,10 +108,10 @@ func (x *objectIndex) add(o *object) {
 
 func (x *objectIndex) remove(o *object) {
 	o.dead.Store(true)
-	if x.byHandle[o.handle] != o {
+	if x.byHandle.get(o.handle) != o {
 		return
 	}
-	delete(x.byHandle, o.handle)
+	x.byHandle.set(o.handle, nil)
 	if o.drv() != nil {
 		delete(x.byDriverID, o.id)
 		x.touch(o.id)
@@ -244,21 +280,24 @@ func (x *objectIndex) endReplace(list []driver.Object, create func(driver.Object
 	touched := x.touched
 	x.touched = nil
 	x.round++
-	if len(x.byHandle) == 0 {
+	fresh := x.first == nil && len(touched) == 0
+	if fresh {
 		x.makeMaps(len(list))
 	}
 	var first error
 	for _, d := range list {
-		id := d.ID()
-		if o := x.byDriverID[id]; o != nil {
-			o.round = x.round
-			if o.drv() != d && !touched[id] {
-				x.update(o, d)
+		if !fresh {
+			id := d.ID()
+			if o := x.byDriverID[id]; o != nil {
+				o.round = x.round
+				if o.drv() != d && !touched[id] {
+					x.update(o, d)
+				}
+				continue
 			}
-			continue
-		}
-		if touched[id] {
-			continue
+			if touched[id] {
+				continue
+			}
 		}
 		o, err := create(d)
 		if err != nil {

@@ -381,7 +381,7 @@ func TestChangesDuringAReadingOfTheObjects(t *testing.T) {
 
 	s := m.(*module).slots[0]
 	// Straight to the index: the chip's only call under way is Objects.
-	s.remove(s.objects.byHandle[pub])
+	s.remove(s.objects.byHandle.get(pub))
 	created, err := s.insert(c.put(pkcs11.Template{{Type: pkcs11.CKA_CLASS, Value: uint64(pkcs11.CKO_DATA)},
 		{Type: pkcs11.CKA_LABEL, Value: "new"}, {Type: pkcs11.CKA_TOKEN, Value: true}}, nil), nil)
 	if err != nil {

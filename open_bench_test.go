@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -111,6 +112,7 @@ var _ driver.Token = closingToken{}
 // objects, 250 ms for 100,000. What it reports are medians, in milliseconds:
 //
 //	ms         from nothing to the key found
+//	best-ms    the same, when nobody else wanted the processors
 //	login-ms   of it, the login
 //	B/object   of memory then, less than 1,536
 func BenchmarkOpen(b *testing.B) {
@@ -143,6 +145,7 @@ func BenchmarkOpen(b *testing.B) {
 			}
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(median(all), "ms")
+			b.ReportMetric(slices.Min(all), "best-ms")
 			b.ReportMetric(median(logins), "login-ms")
 			b.ReportMetric(perObject, "B/object")
 		})
@@ -167,4 +170,40 @@ func findPrivate(b testing.TB, s cryptoki.Session, i int) int {
 		b.Fatal(err)
 	}
 	return got
+}
+
+// BenchmarkFind searches for private keys by label and class, each time for another
+// one, in a token of n objects: at most 2 µs, and at 100,000 at most twice as long
+// as at 10.
+func BenchmarkFind(b *testing.B) {
+	for _, n := range []int{10, 1000, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			m := openDir(b, fullDir(b, n))
+			defer m.Close()
+			s := openSession(b, m)
+			if err := s.Login(b.Context(), pkcs11.CKU_USER, userPIN); err != nil {
+				b.Fatal(err)
+			}
+			var queries []pkcs11.Template
+			for i := range min(n/2, 1000) {
+				queries = append(queries, pkcs11.Template{
+					pkcs11.Attr(pkcs11.CKA_CLASS, uint64(pkcs11.CKO_PRIVATE_KEY)),
+					pkcs11.Attr(pkcs11.CKA_LABEL, fmt.Sprint("device key ", i*(n/2)/min(n/2, 1000))),
+				})
+			}
+			var found [2]pkcs11.ObjectHandle
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if err := s.FindObjectsInit(b.Context(), queries[i%len(queries)]); err != nil {
+					b.Fatal(err)
+				}
+				if got, err := s.FindObjects(b.Context(), found[:]); got != 1 || err != nil {
+					b.Fatal(got, err)
+				}
+				if err := s.FindObjectsFinal(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

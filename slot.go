@@ -294,7 +294,7 @@ func (s *slot) remove(objects ...*object) {
 // handle that is not valid: CKR_OBJECT_HANDLE_INVALID or CKR_KEY_HANDLE_INVALID.
 func (s *slot) lookup(h pkcs11.ObjectHandle, bad pkcs11.Error) (*object, error) {
 	s.mu.RLock()
-	o := s.objects.byHandle[h]
+	o := s.objects.byHandle.get(h)
 	visible := o != nil && (!o.private || s.userLocked())
 	hidden := o == nil && s.objects.loggedOut[h]
 	s.mu.RUnlock()

@@ -103,7 +103,7 @@ func BenchmarkOpen(b *testing.B) {
 		for _, kind := range []string{"mem", "fileflash"} {
 			b.Run(fmt.Sprintf("%s/%d", kind, n), func(b *testing.B) {
 				var store pal.Store = new(pal.Mem)
-				dir := b.TempDir()
+				dir := privateDir(b)
 				if kind == "fileflash" {
 					s, err := fileflash.Open(dir, nil)
 					must(b, err)

@@ -3,6 +3,7 @@ package soft_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
@@ -30,10 +31,10 @@ func TestConformance(t *testing.T) {
 // A token on flash is opened again where Mem only goes on: what was written is
 // all there is.
 func TestConformanceOnFlash(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "token")
 	conformance.Run(t, conformance.Target{
 		Open: func(context.Context) (driver.Token, error) {
-			store, err := fileflash.Open(dir, nil)
+			store, err := fileflash.Open(dir, &fileflash.Options{Create: true})
 			if err != nil {
 				return nil, err
 			}

@@ -383,7 +383,7 @@ func (t *Token) Update(ctx context.Context, o driver.Object, changed pkcs11.Temp
 		} else if _, ok := t.session[from]; !ok {
 			return fmt.Errorf("%v is destroyed: %w", from, pkcs11.CKR_OBJECT_HANDLE_INVALID)
 		}
-		attrs := slices.Clone(now.attrs)
+		attrs := slices.Clone(now.Attributes())
 		for _, a := range changed {
 			attrs = attrs.Set(a)
 		}

@@ -86,7 +86,7 @@ func (k keyObject) peer(point []byte) (*ecdh.PublicKey, error) {
 	pub, err := keys.PublicKey(pkcs11.Template{
 		pkcs11.Attr(pkcs11.CKA_CLASS, uint64(pkcs11.CKO_PUBLIC_KEY)),
 		pkcs11.Attr(pkcs11.CKA_KEY_TYPE, uint64(k.keyType)),
-		pkcs11.Attr(pkcs11.CKA_EC_PARAMS, k.attrs.Bytes(pkcs11.CKA_EC_PARAMS)),
+		pkcs11.Attr(pkcs11.CKA_EC_PARAMS, k.Attributes().Bytes(pkcs11.CKA_EC_PARAMS)),
 		pkcs11.Attr(pkcs11.CKA_EC_POINT, point),
 	})
 	if err != nil {

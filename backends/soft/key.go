@@ -44,7 +44,7 @@ func parseKey(o *object, values pkcs11.Template) (*key, error) {
 		}
 		return k, nil
 	}
-	parsed, err := keys.PrivateKey(append(values[:len(values):len(values)], o.attrs...))
+	parsed, err := keys.PrivateKey(append(values[:len(values):len(values)], o.Attributes()...))
 	if err != nil {
 		return nil, err
 	}

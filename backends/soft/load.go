@@ -2,13 +2,14 @@ package soft
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
-	"github.com/go-cryptoki/cryptoki/internal/record"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -169,101 +170,51 @@ func (t *Token) isClosed() bool {
 
 // load reads the objects. t.io is held.
 func (t *Token) load() error {
-	names, err := t.store.Names()
-	if err != nil {
-		return storeError("names of the records", err)
-	}
-	var skip map[string]bool
-	var damage []error
-	passing := false // a record could not be read now, and may be later
-	for _, name := range names {
-		if name == nameJournal {
-			b, err := t.store.Load(nameJournal)
-			if notThere(err) {
-				continue
-			}
-			if err != nil {
-				return storeError("record "+nameJournal, err)
-			}
-			j, err := parseJournal(b)
-			if err != nil {
-				damage = append(damage, err)
-				continue
-			}
-			lose, _, err := t.losers(j, names)
-			if err != nil {
-				return storeError("record "+nameJournal, err)
-			}
-			skip = make(map[string]bool)
-			for _, name := range lose {
-				skip[name] = true
-			}
-		}
-	}
-
-	type item struct {
-		name string
-		data []byte
-		seq  uint64
-		made *object
-		err  error
-	}
-	items := make([]item, 0, len(names))
-
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	// Records are decoded while the next ones are read: a small machine has
-	// four cores.
-	var decoding sync.WaitGroup
-	begun := 0
-	begin := func() {
-		part := items[begun:]
-		begun = len(items)
-		decoding.Go(func() {
-			d := decoder{t: t}
-			for i := range part {
-				it := &part[i]
-				it.made, it.seq, it.err = d.decode(it.name, it.data, t.objects[it.name])
-				it.data = nil
+	r := &reader{t: t}
+	err := r.readAll()
+	r.decoding.Wait()
+	if err != nil {
+		return err
+	}
+	var damage []error
+	skip, err := r.losers()
+	if errors.Is(err, pal.ErrCorrupt) {
+		damage = append(damage, err)
+	} else if err != nil {
+		return err
+	}
+	passing := false // a record could not be read now, and may be later
+	n := 0
+	for _, b := range r.batches {
+		n += len(b)
+	}
+	objects, ordered := make(map[string]*object, n), make([]*object, 0, n)
+	for _, b := range r.batches {
+		for i := range b {
+			it := &b[i]
+			if skip[it.name] {
+				continue
 			}
-		})
-	}
-	for _, name := range names {
-		if !strings.HasPrefix(name, objectPrefix) || skip[name] {
-			continue
+			if it.err != nil {
+				damage = append(damage, it.err)
+				passing = passing || it.passing
+			}
+			if it.made != nil {
+				objects[it.name] = it.made
+				ordered = append(ordered, it.made)
+			}
+			t.seq = max(t.seq, it.seq)
 		}
-		b, err := t.store.Load(name)
-		if notThere(err) {
-			continue // removed meanwhile
-		}
-		if err != nil {
-			damage = append(damage, storeError("record "+name, err))
-			passing = passing || !errors.Is(err, pal.ErrCorrupt)
-			continue
-		}
-		items = append(items, item{name: name, data: b})
-		if len(items)-begun == 256 {
-			begin()
-		}
-	}
-	begin()
-	decoding.Wait()
-	objects := make(map[string]*object, len(items))
-	for _, it := range items {
-		if it.err != nil {
-			damage = append(damage, it.err)
-		}
-		if it.made != nil {
-			objects[it.name] = it.made
-		}
-		t.seq = max(t.seq, it.seq)
 	}
 	for name, o := range t.objects {
 		if now := objects[name]; now == nil || now.secret != o.secret {
 			o.secret.drop()
 		}
 	}
-	t.objects, t.ordered, t.damage = objects, nil, damage
+	sortObjects(ordered)
+	t.objects, t.ordered, t.damage = objects, ordered, damage
 	t.loaded.Store(!passing)
 	if passing {
 		t.others.Add(1) // so that whoever keeps what Objects returned asks again
@@ -271,15 +222,195 @@ func (t *Token) load() error {
 	return nil
 }
 
+// sortObjects sorts objects in the order of their creation, which is about that
+// of the records in the store.
+func sortObjects(list []*object) {
+	slices.SortFunc(list, func(a, b *object) int {
+		if a.seq != b.seq {
+			return cmp.Compare(a.seq, b.seq)
+		}
+		return cmp.Compare(a.name, b.name)
+	})
+}
+
+// A reader reads the records of objects and decodes them, in batches, while the
+// next ones are read: a small machine has four cores. t.mu is held meanwhile.
+type reader struct {
+	t        *Token
+	batches  [][]readItem
+	decoding sync.WaitGroup
+	room     []byte // where copies of records go
+	quick    decoder
+
+	journal    []byte
+	journalErr error // why it could not be read
+}
+
+type readItem struct {
+	name string
+	data []byte // nil if it is decoded already
+	made *object
+	seq  uint64
+	err  error
+
+	passing bool // it could not be read, which need not be damage
+}
+
+const (
+	batchLen = 256
+	maxRoom  = 64 << 10
+)
+
+// readAll reads all records.
+func (r *reader) readAll() error {
+	r.quick.t = r.t
+	defer r.begin() // the last batch
+	if bulk, ok := r.t.store.(pal.BulkLoader); ok {
+		if err := bulk.LoadAll(func(name string, data []byte, err error) { r.add(name, data, err, false) }); err != nil {
+			return storeError("read the records", err)
+		}
+		return nil
+	}
+	names, err := r.t.store.Names()
+	if err != nil {
+		return storeError("names of the records", err)
+	}
+	for _, name := range names {
+		if name != nameJournal && !strings.HasPrefix(name, objectPrefix) {
+			continue
+		}
+		data, err := r.t.store.Load(name)
+		if !notThere(err) { // it may have been removed meanwhile
+			r.add(name, data, err, true)
+		}
+	}
+	return nil
+}
+
+// add takes a record. If it is not owned, it is copied.
+func (r *reader) add(name string, data []byte, err error, owned bool) {
+	if name == nameJournal {
+		r.journal, r.journalErr = bytes.Clone(data), err
+		return
+	}
+	if !strings.HasPrefix(name, objectPrefix) {
+		return
+	}
+	it := readItem{name: name}
+	switch {
+	case err != nil:
+		it.err, it.passing = storeError("record "+name, err), !errors.Is(err, pal.ErrCorrupt)
+	case r.t.objects[name].isOf(data, r.t.keys != nil):
+		// Nothing is kept of the record.
+		it.made, it.seq, it.err = r.quick.decode(name, data, r.t.objects[name])
+	case owned:
+		it.data = data
+	default:
+		it.data = r.copy(data)
+	}
+	last := len(r.batches) - 1
+	if last < 0 || len(r.batches[last]) == batchLen {
+		r.begin()
+		r.batches = append(r.batches, make([]readItem, 0, batchLen))
+		last++
+	}
+	r.batches[last] = append(r.batches[last], it)
+}
+
+// isOf reports whether o, which may be nil, was made of the record, and need not
+// be checked again for somebody with or without the token's keys.
+func (o *object) isOf(data []byte, keys bool) bool {
+	return o != nil && (o.checked || !keys) && len(data) > crcLen && binary.BigEndian.Uint32(data[len(data)-crcLen:]) == o.crc
+}
+
+func (r *reader) copy(data []byte) []byte {
+	if cap(r.room)-len(r.room) < len(data) {
+		r.room = make([]byte, 0, max(len(data), min(2*cap(r.room), maxRoom), 1024))
+	}
+	n := len(r.room)
+	r.room = append(r.room, data...)
+	return r.room[n:len(r.room):len(r.room)]
+}
+
+// begin starts the decoding of the last batch.
+func (r *reader) begin() {
+	if len(r.batches) == 0 {
+		return
+	}
+	batch := r.batches[len(r.batches)-1]
+	r.decoding.Go(func() {
+		d := decoder{t: r.t}
+		if len(r.t.objects) == 0 {
+			d.room = len(batch) // all are new; those that are made together mostly end together
+		}
+		for i := range batch {
+			if it := &batch[i]; it.data != nil {
+				it.made, it.seq, it.err = d.decode(it.name, it.data, r.t.objects[it.name])
+				it.data = nil
+			}
+		}
+	})
+}
+
+// losers returns which records the journal, if there is one, takes for absent.
+func (r *reader) losers() (map[string]bool, error) {
+	if r.journalErr != nil {
+		return nil, storeError("record "+nameJournal, r.journalErr)
+	}
+	if r.journal == nil {
+		return nil, nil
+	}
+	j, err := parseJournal(r.journal)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, b := range r.batches {
+		for _, it := range b {
+			names = append(names, it.name)
+		}
+	}
+	lose, _, err := r.t.losers(j, names)
+	if err != nil {
+		return nil, storeError("record "+nameJournal, err)
+	}
+	skip := make(map[string]bool)
+	for _, name := range lose {
+		skip[name] = true
+	}
+	return skip, nil
+}
+
 // A decoder makes objects of records. Several may work at once.
 type decoder struct {
 	t    *Token
 	data []byte // associated data
+
+	// Objects come from these, room of them at most, if it is not 0.
+	room    int
+	objects []object
+	secrets []secret
 }
 
-// decode makes an object of a record. If the record is that of which have was
-// made, and have was checked as far as it can be now, it is have. It returns nil
-// for an object that is not for whoever is logged in. t.mu is held.
+const roomLen = 64
+
+func (d *decoder) newObject() (o *object) { return next(&d.objects, min(d.room, roomLen)) }
+func (d *decoder) newSecret() (s *secret) { return next(&d.secrets, min(d.room, roomLen)) }
+
+// next takes the next of a list, and makes a list of n if that is empty.
+func next[T any](list *[]T, n int) *T {
+	if len(*list) == 0 {
+		*list = make([]T, max(n, 1))
+	}
+	first := &(*list)[0]
+	*list = (*list)[1:]
+	return first
+}
+
+// decode makes an object of a record, which it keeps. If the record is that of
+// which have was made, and have was checked as far as it can be now, it is have,
+// and the record is not kept. It returns nil for an object that is not for whoever
+// is logged in. t.mu is held.
 func (d *decoder) decode(name string, b []byte, have *object) (o *object, seq uint64, err error) {
 	t := d.t
 	r, err := parseObject(name, b)
@@ -295,18 +426,17 @@ func (d *decoder) decode(name string, b []byte, have *object) (o *object, seq ui
 	if private && !t.mayUsePrivate() {
 		return nil, seq, nil
 	}
-	if have != nil && have.crc == crc && (have.checked || t.keys == nil) {
+	if have.isOf(b, t.keys != nil) {
 		return have, seq, nil
 	}
 	enc := r.attrs
 	if t.keys != nil {
 		d.data = objectData(d.data[:0], partAttrs, name, r.header)
 		if private {
-			enc, err = open(t.keys.private, r.attrs, d.data)
-			r.secret = bytes.Clone(r.secret) // and not the rest of the record
+			enc, err = t.keys.private.Open(enc[:0], nil, enc, d.data)
 		} else {
 			d.data = append(d.data, enc...)
-			_, err = open(t.keys.public, r.mac, d.data)
+			_, err = t.keys.public.Open(nil, nil, r.mac, d.data)
 		}
 		if err != nil {
 			return nil, seq, damaged(name, "somebody else has changed it")
@@ -316,14 +446,17 @@ func (d *decoder) decode(name string, b []byte, have *object) (o *object, seq ui
 		have.checked = true // it was listed before login
 		return have, seq, nil
 	}
-	if o, err = t.newObject(name, seq, enc); err != nil {
+	o = d.newObject()
+	if err = o.fill(t, name, seq, enc); err != nil {
 		return nil, seq, damaged(name, "%v", err)
 	}
 	o.private, o.crc, o.checked = private, crc, t.keys != nil
 	if r.flags()&flagSecret != 0 {
-		o.secret = &secret{sealed: r.secret}
 		if have != nil && have.secret != nil && bytes.Equal(have.secret.sealed, r.secret) {
 			o.secret = have.secret // only attributes have changed
+		} else {
+			o.secret = d.newSecret()
+			o.secret.sealed = r.secret
 		}
 	}
 	o.self = o.kind()
@@ -338,16 +471,9 @@ const (
 
 // newObject makes an object of its encoded attributes, which it keeps.
 func (t *Token) newObject(name string, seq uint64, enc []byte) (*object, error) {
-	attrs, err := record.Parse(enc)
-	if err != nil {
+	o := new(object)
+	if err := o.fill(t, name, seq, enc); err != nil {
 		return nil, err
 	}
-	return &object{
-		t:       t,
-		name:    name,
-		seq:     seq,
-		attrs:   attrs,
-		class:   pkcs11.ObjectClass(attrs.Uint(pkcs11.CKA_CLASS)),
-		keyType: pkcs11.KeyType(attrs.Uint(pkcs11.CKA_KEY_TYPE)),
-	}, nil
+	return o, nil
 }

@@ -2,6 +2,7 @@ package soft
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -19,19 +20,23 @@ type object struct {
 	t       *Token
 	name    string // of the record, or of what would be one
 	seq     uint64
-	attrs   pkcs11.Template
+	enc     []byte                          // the attributes, encoded
+	attrs   atomic.Pointer[pkcs11.Template] // made of enc at first use
 	class   pkcs11.ObjectClass
 	keyType pkcs11.KeyType
+	token   bool
 	private bool
-	checked bool    // with the token's keys; t.mu guards it
-	crc     uint32  // of the record
+	checked bool   // with the token's keys; t.mu guards it
+	crc     uint32 // of the record
+	label   string
+	id      string  // CKA_ID
 	secret  *secret // nil: there is none
 	self    driver.Object
 }
 
 // stored is what every object of this package is.
 type stored interface {
-	driver.Object
+	driver.Indexed
 	base() *object
 }
 
@@ -41,7 +46,37 @@ func (o *object) base() *object { return o }
 func (o *object) ID() string { return o.name[len(objectPrefix):] }
 
 // Attributes returns everything but secret values.
-func (o *object) Attributes() pkcs11.Template { return o.attrs }
+func (o *object) Attributes() pkcs11.Template {
+	if t := o.attrs.Load(); t != nil {
+		return *t
+	}
+	t, err := record.Parse(o.enc)
+	if err != nil {
+		return nil // it is not: fill has checked enc
+	}
+	o.attrs.CompareAndSwap(nil, &t)
+	return *o.attrs.Load()
+}
+
+// Index returns what searches are made by.
+func (o *object) Index() driver.Index {
+	return driver.Index{Class: o.class, KeyType: o.keyType, Token: o.token, Private: o.private, Label: o.label, ID: o.id}
+}
+
+// fill makes o an object of its encoded attributes, which it keeps.
+func (o *object) fill(t *Token, name string, seq uint64, enc []byte) error {
+	s, err := record.Summarize(enc)
+	if err == nil && s.Class == pkcs11.Unavailable {
+		err = errors.New("it has no class")
+	}
+	if err != nil {
+		return err
+	}
+	o.t, o.name, o.seq, o.enc = t, name, seq, enc
+	o.class, o.keyType, o.token, o.private = pkcs11.ObjectClass(s.Class), pkcs11.KeyType(s.KeyType), s.Token, s.Private
+	o.label, o.id = string(s.Label), string(s.ID)
+	return nil
+}
 
 // String names the object and shows nothing of it.
 func (o *object) String() string { return "soft: object " + o.ID() }

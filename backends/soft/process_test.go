@@ -30,7 +30,7 @@ func openFlash(t testing.TB, dir string) *fileflash.Store {
 // TestTwoProcesses: what one token changes, the other sees at its next search.
 // Two stores of one directory are to each other as those of two processes.
 func TestTwoProcesses(t *testing.T) {
-	dir := t.TempDir()
+	dir := privateDir(t)
 	a := newToken(t, openFlash(t, dir))
 	login(t, a)
 	b := openToken(t, openFlash(t, dir))
@@ -114,7 +114,7 @@ func TestTwoProcesses(t *testing.T) {
 
 // TestReadOnlyDirectory signs, and changes nothing.
 func TestReadOnlyDirectory(t *testing.T) {
-	dir := t.TempDir()
+	dir := privateDir(t)
 	token := newToken(t, openFlash(t, dir))
 	login(t, token)
 	generateP256(t, token, "key")
@@ -139,7 +139,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 // TestConcurrent has goroutines of two tokens over one directory do everything
 // at once, for the race detector, and counts what is left.
 func TestConcurrent(t *testing.T) {
-	dir := t.TempDir()
+	dir := privateDir(t)
 	newToken(t, openFlash(t, dir))
 	const workers, rounds = 6, 25
 	tokens := []*Token{openToken(t, openFlash(t, dir)), openToken(t, openFlash(t, dir))}
@@ -309,7 +309,7 @@ func (c *counting) count() {
 // TestOneChangeOfTheStore: every change of objects is one change of a store that
 // is a Batcher, and changes that wait for another go together.
 func TestOneChangeOfTheStore(t *testing.T) {
-	store := &counting{Store: openFlash(t, t.TempDir())}
+	store := &counting{Store: openFlash(t, privateDir(t))}
 	token := newToken(t, store)
 	login(t, token)
 	count := func(what string, want int, do func()) {

@@ -24,13 +24,11 @@
 package soft
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -332,12 +330,7 @@ func (t *Token) Objects(ctx context.Context) ([]driver.Object, error) {
 				t.ordered = append(t.ordered, o)
 			}
 		}
-		slices.SortFunc(t.ordered, func(a, b *object) int {
-			if a.seq != b.seq {
-				return cmp.Compare(a.seq, b.seq)
-			}
-			return cmp.Compare(a.name, b.name)
-		})
+		sortObjects(t.ordered)
 	}
 	list := make([]driver.Object, len(t.ordered))
 	for i, o := range t.ordered {

@@ -166,6 +166,11 @@ func (d *decoder) fail() uint64 {
 }
 
 func (d *decoder) uint() uint64 {
+	if len(d.b) > 0 && d.b[0] < 0x80 { // as nearly all
+		v := d.b[0]
+		d.b = d.b[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(d.b)
 	if n <= 0 || n > 1 && d.b[n-1] == 0 {
 		return d.fail()
@@ -196,6 +201,22 @@ func (d *decoder) head() (pkcs11.AttributeType, int) {
 	return pkcs11.AttributeType(t), int(h & 7)
 }
 
+// firstKinds are the kinds of the types that objects mostly have.
+var firstKinds [0x200]pkcs11.Kind
+
+func init() {
+	for i := range firstKinds {
+		firstKinds[i] = pkcs11.AttributeType(i).Kind()
+	}
+}
+
+func kindOf(t pkcs11.AttributeType) pkcs11.Kind {
+	if uint64(t) < uint64(len(firstKinds)) {
+		return firstKinds[t]
+	}
+	return t.Kind()
+}
+
 // check reads a template and reports whether it is well-formed. s is nil for one
 // within another.
 func (d *decoder) check(depth int, s *Summary) bool {
@@ -205,7 +226,7 @@ func (d *decoder) check(depth int, s *Summary) bool {
 	}
 	for range n {
 		typ, kind := d.head()
-		if d.bad || kinds[kind] != typ.Kind() {
+		if d.bad || kinds[kind] != kindOf(typ) {
 			return false
 		}
 		switch kind {
@@ -278,7 +299,7 @@ func (d *decoder) template(depth int) (pkcs11.Template, error) {
 }
 
 func (d *decoder) value(typ pkcs11.AttributeType, kind, depth int) (any, error) {
-	if have := kinds[kind]; have != typ.Kind() {
+	if have := kinds[kind]; have != kindOf(typ) {
 		return nil, fmt.Errorf("%w: %v is stored as %v", ErrMalformed, typ, have)
 	}
 	switch kind {
