@@ -135,6 +135,16 @@ func parseRule(s string) (Rule, error) {
 	return r, nil
 }
 
+// Fired is how many faults there have been. It must not be called while the chip
+// is used.
+func (f *Faults) Fired() int {
+	n := 0
+	for _, r := range f.rules {
+		n += r.fired
+	}
+	return n
+}
+
 // fires counts an event of that kind in the command op and reports whether it
 // goes wrong.
 func (f *Faults) fires(k FaultKind, op byte) bool {
