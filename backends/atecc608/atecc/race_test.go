@@ -1,0 +1,5 @@
+//go:build race
+
+package atecc_test
+
+const raceEnabled = true
