@@ -2,6 +2,7 @@ package ateccsim
 
 import (
 	"bytes"
+	"crypto/ecdh"
 	"testing"
 )
 
@@ -261,4 +262,65 @@ func TestKeyConditions(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestValidateConditions takes away what Verify(validate) needs, one at a time.
+func TestValidateConditions(t *testing.T) {
+	other := unhex(t, "00 0000 0000 0000 5e 0000 00000000 0000 01 00 00")
+	setUp := func() *Chip {
+		c := vectorChip(t)
+		copy(c.ee.Config[cfgKeyConfig+26:], c.ee.Config[cfgKeyConfig+28:cfgKeyConfig+30]) // slot 13 as 14
+		c.ee.Config[cfgKeyConfig+28] |= 0x20                                              // which can be locked
+		for _, n := range []int{13, 14, 15} {
+			copy(c.ee.Slot(n), unhex(t, "00000000"+keyX+"00000000"+keyY))
+		}
+		return c
+	}
+	c := setUp()
+	sn := c.State().Serial()
+	temp := sumOf(zeros[:32], []byte{opGenKey, 0, 0, 0}, sn[8:], sn[:2], zeros[:25], unhex(t, keyX+keyY))
+	sig := signWith(t, c, sumOf(temp, []byte{opSign}, other[:10], sn[8:], other[10:14], sn[:2], other[14:]))
+	digested := func(c *Chip, slot uint16) {
+		wantStatus(t, c, StatusOK, opNonce, 3, 0, zeros[:32])
+		wantStatus(t, c, StatusOK, opGenKey, 0x10, slot, zeros[:3])
+	}
+	for _, tt := range []struct {
+		name string
+		take func(c *Chip)
+		want Status
+	}{
+		{"nothing", func(c *Chip) { digested(c, 14) }, StatusOK},
+		{"TempKey", func(*Chip) {}, StatusExec},
+		{"the digest", func(c *Chip) { wantStatus(t, c, StatusOK, opNonce, 3, 0, temp) }, StatusExec},
+		{"the command of the digest", func(c *Chip) {
+			wantStatus(t, c, StatusOK, opNonce, 3, 0, zeros[:32])
+			wantStatus(t, c, StatusOK, opGenDig, genDigShared, 14, zeros[:32])
+		}, StatusExec},
+		{"the slot of the digest", func(c *Chip) { digested(c, 13) }, StatusExec},
+		{"the lock", func(c *Chip) { digested(c, 14); wantStatus(t, c, StatusOK, opLock, 0x02|14<<2, 0) }, StatusExec},
+		{"the kind of slot", func(c *Chip) { digested(c, 14); c.ee.Config[cfgKeyConfig+28] &^= 2 }, StatusExec},
+		{"the other key", func(c *Chip) { digested(c, 14); clear(c.ee.Slot(15)) }, StatusExec},
+		{"the signature", func(c *Chip) {
+			digested(c, 14)
+			copy(c.ee.Slot(15)[4:], xyOf(t, 1)[:32])
+			copy(c.ee.Slot(15)[40:], xyOf(t, 1)[32:])
+		}, StatusMiscompare},
+	} {
+		c := setUp()
+		tt.take(c)
+		wantStatus(t, c, tt.want, opVerify, verifyValidate, 14, sig, other)
+		if valid := c.ee.Slot(14)[0] == nibbleValid; valid != (tt.want == StatusOK) {
+			t.Errorf("without %s: valid is %t", tt.name, valid)
+		}
+	}
+}
+
+// xyOf is the public key of a small scalar.
+func xyOf(t *testing.T, scalar byte) []byte {
+	t.Helper()
+	k, err := ecdh.P256().NewPrivateKey(append(make([]byte, 31), scalar))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return xy(k.PublicKey())
 }
