@@ -316,3 +316,18 @@ func (p *process) kill() {
 	p.command.Process.Kill()
 	<-p.done
 }
+
+// NeedProvider skips the test if OpenSSL's provider for TPMs is not installed,
+// and fails it if CI=true.
+func NeedProvider(t testing.TB) {
+	t.Helper()
+	Need(t, "openssl")
+	output, err := exec.Command("openssl", "list", "-providers", "-provider", "tpm2").CombinedOutput()
+	if err == nil {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("OpenSSL has no provider tpm2: scripts/test installs tpm2-openssl\n%s", output)
+	}
+	t.Skip("OpenSSL has no provider tpm2")
+}
