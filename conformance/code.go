@@ -111,7 +111,8 @@ func codeCases() []Case {
 		Case{ID: "COD-07", Name: "a digest takes the value of a key, if it may be digested", Clause: "v2.40 §5.10, C_DigestKey",
 			needs: needs(secret, sha256Row), run: func(t *T) {
 				s := t.session()
-				h := t.create(s, append(secretTemplate(t.label("key"), pkcs11.CKK_GENERIC_SECRET, hmacKey), attr(pkcs11.CKA_SENSITIVE, false), attr(pkcs11.CKA_EXTRACTABLE, true)))
+				// Of the session: a chip shows no key that it keeps.
+				h := t.create(s, append(secretTemplate(t.label("key"), pkcs11.CKK_GENERIC_SECRET, hmacKey), attr(pkcs11.CKA_SENSITIVE, false), attr(pkcs11.CKA_EXTRACTABLE, true)).Set(attr(pkcs11.CKA_TOKEN, false)))
 				cert := t.create(s, certTemplate(t.label("cert"), ecCert))
 				t.ok(s.DigestInit(t.ctx, sha256Mech))
 				t.ok(s.DigestUpdate(t.ctx, []byte("salt")))

@@ -29,6 +29,9 @@ func cryptCases() []Case {
 				s, m := t.session(), mech(pkcs11.CKM_AES_ECB)
 				plain, key := unhex("00112233445566778899aabbccddeeff"), unhex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f")
 				for n, want := range map[int]string{16: "69c4e0d86a7b0430d8cdb78070b4c55a", 24: "dda97ca4864cdfe06eaf70a0ec0d7191", 32: "8ea2b7ca516745bfeafc49904b496089"} {
+					if !t.e.has(pkcs11.CKM_AES_ECB, aesBoth, uint64(n)) {
+						continue
+					}
 					h := t.create(s, aesTemplate(t.label(fmt.Sprint("key ", n)), key[:n]))
 					t.equal("the block", t.encrypt(s, m, h, plain), unhex(want))
 					t.equal("the block, decrypted", t.decrypt(s, m, h, unhex(want)), plain)
