@@ -79,6 +79,7 @@ type Token struct {
 	locker  pal.Locker
 	watcher pal.Watcher
 
+	mechs  []driver.Mechanism
 	info   atomic.Pointer[driver.Info]
 	others atomic.Uint64 // counts changes by others
 
@@ -95,9 +96,10 @@ type Token struct {
 	damage  []error                  // about records that are not in records
 	session map[*record]bool         // session objects
 
-	chipKeys map[int]*ecdsa.PublicKey // of private keys that no record names; nil value: none there
-	chipObjs []driver.Object          // certificates and other things in slots; nil: to be read
-	login    []byte                   // key made of the user's PIN; nil: logged out
+	chipKeys  map[int]*ecdsa.PublicKey // of private keys that no record names; nil value: none there
+	chipSlots map[int]*chipSlot        // what was read of slots; nil: to be read
+	chipObjs  []driver.Object          // certificates and other things in slots; nil: to be read
+	login     []byte                   // key made of the user's PIN; nil: logged out
 }
 
 var _ interface {
@@ -173,6 +175,7 @@ func (t *Token) start(ctx context.Context) error {
 			return err
 		}
 		t.publish()
+		t.mechs = t.mechanisms()
 		if t.opts.Store == nil {
 			return nil
 		}
@@ -227,6 +230,10 @@ func (t *Token) publish() {
 		Hardware:        true,
 		SlotDescription: fmt.Sprintf("%s at address 0x%02X", t.zone.Model(), t.dev.Address()),
 	}
+	if _, on := t.pinSlot(); on {
+		i.Flags |= pkcs11.CKF_LOGIN_REQUIRED | pkcs11.CKF_USER_PIN_INITIALIZED
+		i.MinPINLen = minPIN
+	}
 	if i.Label == "" {
 		i.Label = t.state.label
 	}
@@ -235,8 +242,6 @@ func (t *Token) publish() {
 	}
 	t.info.Store(&i)
 }
-
-const maxPIN = 64
 
 // Changes counts the changes by other processes.
 func (t *Token) Changes() (uint64, error) {

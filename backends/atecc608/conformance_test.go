@@ -3,6 +3,9 @@ package atecc608_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -67,10 +70,83 @@ func generic(opts *ateccsim.Options) func(testing.TB) conformance.Target {
 	}
 }
 
+// With the I/O protection key the chip takes keys from outside.
+func TestConformanceWithIOKey(t *testing.T) {
+	conform(t, "outcomes-import.txt", func(t testing.TB) conformance.Target {
+		state := provisioned(t)
+		return conformance.Target{
+			Open:    opener(newChip(t, state, nil), new(pal.Mem), atecc608.Options{IOKey: state.Slot(6)[:32]}),
+			Profile: conformance.Profile{EC: true, Generate: true, Import: true, JITP: true},
+			Loads:   []conformance.Load{{Threads: 2, Loops: 2}},
+		}
+	})
+}
+
 func TestConformance(t *testing.T) {
 	conform(t, "outcomes-generic.txt", generic(nil))
 }
 
 func TestConformanceRealistic(t *testing.T) {
 	conform(t, "outcomes-generic.txt", generic(&ateccsim.Options{Timing: ateccsim.Realistic}))
+}
+
+// pre is a target with a chip that its vendor has provisioned: its key, the
+// certificates of which are rebuilt, stays, and others are made beside it.
+func pre(make func([9]byte, io.Reader) (*ateccsim.State, error), opts *ateccsim.Options) func(testing.TB) conformance.Target {
+	return func(t testing.TB) conformance.Target {
+		state, err := make(ateccsim.DefaultSerial, rand.NewChaCha8([32]byte{2}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conformance.Target{
+			Open:    opener(newChip(t, state, opts), new(pal.Mem), atecc608.Options{Free: []int{2, 3, 4}}),
+			Profile: conformance.Profile{EC: true, Generate: true, Preprovisioned: true},
+		}
+	}
+}
+
+func TestConformanceTrustFLEX(t *testing.T) {
+	conform(t, "outcomes-trustflex.txt", pre(ateccsim.TrustFLEX, nil))
+}
+
+func TestConformanceTrustFLEXRealistic(t *testing.T) {
+	if slow {
+		t.Skip("the generic chip does with the race detector")
+	}
+	conform(t, "outcomes-trustflex.txt", pre(ateccsim.TrustFLEX, &ateccsim.Options{Timing: ateccsim.Realistic}))
+}
+
+func TestConformanceTrustGO(t *testing.T) {
+	conform(t, "outcomes-trustgo.txt", pre(ateccsim.TrustGO, nil))
+}
+
+func TestConformanceTrustGORealistic(t *testing.T) {
+	if slow {
+		t.Skip("the generic chip does with the race detector")
+	}
+	conform(t, "outcomes-trustgo.txt", pre(ateccsim.TrustGO, &ateccsim.Options{Timing: ateccsim.Realistic}))
+}
+
+// On a bad bus the outcomes are the same.
+func TestConformanceOnABadBus(t *testing.T) {
+	seeds := uint64(2)
+	if slow {
+		seeds = 1
+	}
+	for seed := range seeds {
+		bad := func() *ateccsim.Options {
+			return &ateccsim.Options{Timing: ateccsim.Realistic, Faults: ateccsim.NewFaults(seed,
+				ateccsim.Rule{Kind: ateccsim.NACK, Rate: 0.01},
+				ateccsim.Rule{Kind: ateccsim.CorruptIn, Rate: 0.001},
+				ateccsim.Rule{Kind: ateccsim.CorruptOut, Rate: 0.001})}
+		}
+		t.Run(fmt.Sprintf("generic, seed %d", seed), func(t *testing.T) { conform(t, "outcomes-generic.txt", generic(bad())) })
+		if slow {
+			continue
+		}
+		t.Run(fmt.Sprintf("TrustFLEX, seed %d", seed), func(t *testing.T) {
+			conform(t, "outcomes-trustflex.txt", pre(ateccsim.TrustFLEX, bad()))
+		})
+		t.Run(fmt.Sprintf("Trust&GO, seed %d", seed), func(t *testing.T) { conform(t, "outcomes-trustgo.txt", pre(ateccsim.TrustGO, bad())) })
+	}
 }

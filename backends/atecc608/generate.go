@@ -41,7 +41,7 @@ func (t *Token) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, public
 			return err
 		}
 		r.slot = slot
-		return t.place(ctx, r, gone, over, func() (*ecdsa.PublicKey, error) { return t.dev.GenerateKey(ctx, slot) })
+		return t.place(ctx, r, gone, over, func() (*ecdsa.PublicKey, error) { return t.generate(ctx, slot) })
 	})
 	if err != nil {
 		return nil, nil, err
@@ -135,8 +135,8 @@ func (t *Token) complete(r *record, pub *ecdsa.PublicKey) error {
 		if c.main, err = driver.CompletePrivate(c.main, pub); err != nil {
 			return fmt.Errorf("atecc608: slot %d: %w", r.slot, err)
 		}
-		if !c.main.Has(pkcs11.CKA_ALLOWED_MECHANISMS) {
-			c.main = c.main.Set(pkcs11.Attr(pkcs11.CKA_ALLOWED_MECHANISMS, allowed(t.zone.Slot(r.slot))))
+		if s := t.zone.Slot(r.slot); restricts(s) && !c.main.Has(pkcs11.CKA_ALLOWED_MECHANISMS) {
+			c.main = c.main.Set(pkcs11.Attr(pkcs11.CKA_ALLOWED_MECHANISMS, allowed(s)))
 		}
 	}
 	if c.public != nil {
@@ -236,9 +236,6 @@ func checkPrivate(t pkcs11.Template) error {
 	}{
 		{pkcs11.CKA_EXTRACTABLE, true, "a key never leaves the chip"},
 		{pkcs11.CKA_SENSITIVE, false, "a key never leaves the chip"},
-		{pkcs11.CKA_DECRYPT, true, "the chip does not decrypt with keys on P-256"},
-		{pkcs11.CKA_UNWRAP, true, "the chip does not unwrap with keys on P-256"},
-		{pkcs11.CKA_SIGN_RECOVER, true, "the chip does not recover data"},
 	} {
 		if a, ok := t.Get(bad.typ); ok && a.Bool() == bad.is {
 			return fmt.Errorf("atecc608: %v is %v: %w: %s", bad.typ, bad.is, pkcs11.CKR_TEMPLATE_INCONSISTENT, bad.text)
@@ -337,8 +334,8 @@ func (t *Token) rank(slot int, private pkcs11.Template) int {
 func (t *Token) overwrite(ctx context.Context, slot int) error {
 	s := t.zone.Slot(slot)
 	if s.Generates() {
-		_, err := t.dev.GenerateKey(ctx, slot)
+		_, err := t.generate(ctx, slot)
 		return err
 	}
-	return t.overwriteSecret(ctx, slot)
+	return t.overwriteSlot(ctx, slot)
 }

@@ -139,7 +139,7 @@ func (t *Token) recover(ctx context.Context) error {
 // settle finds out whether the key of a pending record was made: then it is there
 // to stay, and what was in its slot is gone, else it never was.
 func (t *Token) settle(ctx context.Context, r *record) error {
-	pub, err := t.dev.PublicKey(ctx, r.slot)
+	pub, err := t.publicKey(ctx, r.slot)
 	if err != nil && !errors.Is(err, atecc.StatusECC) {
 		return fmt.Errorf("atecc608: slot %d: find out which key it holds: %w", r.slot, err)
 	}
@@ -198,6 +198,9 @@ func (t *Token) findKeys(ctx context.Context) error {
 		if !s.ShowsPublic() || t.isFree(n) || t.recordOf(n) != nil {
 			continue
 		}
+		if _, on := s.Authorized(); on && t.login == nil {
+			continue
+		}
 		if err := t.findKey(ctx, n); err != nil {
 			return err
 		}
@@ -210,7 +213,7 @@ func (t *Token) findKey(ctx context.Context, slot int) error {
 	if _, known := t.chipKeys[slot]; known {
 		return nil
 	}
-	pub, err := t.dev.PublicKey(ctx, slot)
+	pub, err := t.publicKey(ctx, slot)
 	if errors.Is(err, atecc.StatusECC) || errors.Is(err, atecc.StatusExec) {
 		pub = nil // without a key
 	} else if err != nil {

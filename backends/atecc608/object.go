@@ -141,8 +141,10 @@ func (t *Token) found(slot int, pub *ecdsa.PublicKey) (main, public pkcs11.Templ
 		pkcs11.Attr(pkcs11.CKA_UNWRAP, false),
 		pkcs11.Attr(pkcs11.CKA_SIGN_RECOVER, false),
 		pkcs11.Attr(pkcs11.CKA_DESTROYABLE, s.Generates() && t.opts.Store != nil),
-		pkcs11.Attr(pkcs11.CKA_ALLOWED_MECHANISMS, allowed(s)),
 	}, common...)
+	if restricts(s) {
+		main = append(main, pkcs11.Attr(pkcs11.CKA_ALLOWED_MECHANISMS, allowed(s)))
+	}
 	public = append(pkcs11.Template{
 		pkcs11.Attr(pkcs11.CKA_CLASS, uint64(pkcs11.CKO_PUBLIC_KEY)),
 		pkcs11.Attr(pkcs11.CKA_LABEL, publicLabel),
@@ -163,6 +165,10 @@ func (t *Token) found(slot int, pub *ecdsa.PublicKey) (main, public pkcs11.Templ
 	}
 	return main, public
 }
+
+// restricts reports whether the policy of a private key forbids some of what keys
+// on P-256 do.
+func restricts(s config.Slot) bool { return !s.SignsDigests() || !s.ECDH() }
 
 // allowed are the mechanisms that the policy of a private key permits.
 func allowed(s config.Slot) []pkcs11.MechanismType {

@@ -1,0 +1,5 @@
+//go:build !race
+
+package atecc608_test
+
+const slow = false
