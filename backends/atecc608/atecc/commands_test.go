@@ -69,6 +69,12 @@ func pattern(n int, first byte) []byte {
 	return b
 }
 
+func hmacOf(key, msg []byte) [32]byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(msg)
+	return [32]byte(h.Sum(nil))
+}
+
 func TestCommands(t *testing.T) {
 	digest := sha256.Sum256([]byte("hello"))
 

@@ -22,7 +22,8 @@ func (d *Device) Counter(ctx context.Context, n int) (uint32, error) {
 }
 
 // Increment counts up by one and returns the new value. The counter is read
-// before, so that an increment whose answer is lost is not made twice.
+// before, so that an increment whose answer is lost is not made twice. A chip that
+// loses power in the middle may have counted further; it never counts back.
 func (d *Device) Increment(ctx context.Context, n int) (uint32, error) {
 	var v, before uint32
 	sent := false
