@@ -225,8 +225,9 @@ func lockPIN(t *T) {
 		return info.Flags
 	}
 	if !locked {
-		t.check(flags()&(pkcs11.CKF_USER_PIN_COUNT_LOW|pkcs11.CKF_USER_PIN_FINAL_TRY|pkcs11.CKF_USER_PIN_LOCKED) == 0,
-			"the token counts wrong PINs and does not lock after 20")
+		// A device may have more tries, and count for all who use it.
+		t.check(flags()&(pkcs11.CKF_USER_PIN_FINAL_TRY|pkcs11.CKF_USER_PIN_LOCKED) == 0,
+			"after 20 wrong PINs the token is not locked, and says that it is, or that it would be with the next: %#x", flags())
 		t.ok(s.Login(t.ctx, pkcs11.CKU_USER, t.e.target.UserPIN))
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/asn1"
+	"errors"
 
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -23,6 +24,9 @@ func manageCases() []Case {
 				}
 				for _, n := range []int{16, 24, 32} {
 					h, err := s.GenerateKey(t.ctx, m, template(n))
+					if n == 24 && errors.Is(err, pkcs11.CKR_KEY_SIZE_RANGE) || !t.e.has(m.Type, pkcs11.CKF_GENERATE, uint64(n)) {
+						continue // the least and the most say nothing of what is between
+					}
 					t.ok(err)
 					t.equal("CKA_VALUE_LEN", t.get(s, h, pkcs11.CKA_VALUE_LEN).Uint(), uint64(n))
 					t.equal("CKA_LOCAL", t.bool(s, h, pkcs11.CKA_LOCAL), true)
