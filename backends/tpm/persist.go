@@ -1,0 +1,112 @@
+package tpm
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+// Handles of persistent keys. Others keep to 0x81000000 to 0x8100ffff for storage
+// keys and to 0x81010000 to 0x810100ff for endorsement keys. TCG Registry of
+// Reserved TPM 2.0 Handles, 2.3.
+const (
+	firstPersistent uint32 = 0x81010100
+	lastPersistent  uint32 = 0x810101ff
+)
+
+// Persist makes a private key of the token persistent in the TPM: it need not be
+// loaded any more to be used, which saves a few commands on a resource manager and
+// when many keys are in use. A TPM has room for a handful, and every change of
+// them wears its memory. It takes the owner's authorization, which most TPMs have
+// empty: see Options.OwnerAuth. The record keeps the key's blob, so that a handle
+// that somebody removes is no loss.
+//
+// When there is no room left, the error wraps CKR_DEVICE_MEMORY, and the key works
+// as before. A key that is persistent already stays where it is. Destroy frees the
+// handle.
+func (t *Token) Persist(ctx context.Context, o driver.Object) error {
+	from, err := t.own(o)
+	if err != nil {
+		return err
+	}
+	if from.key == nil || !from.isStored() {
+		return fmt.Errorf("tpm: only keys of the token that are in the TPM can be made persistent: %w", pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED)
+	}
+	if from.key.persistent != 0 {
+		return nil
+	}
+	handle, err := t.persist(ctx, from.key)
+	if err != nil {
+		return err
+	}
+	err = t.setPersistent(from.id, handle)
+	if err != nil {
+		t.unpersist(ctx, from.key.name, handle)
+		return err
+	}
+	return nil
+}
+
+// setPersistent notes the handle of a key in its record.
+func (t *Token) setPersistent(id objectID, handle uint32) error {
+	t.io.Lock()
+	defer t.io.Unlock()
+	unlock, err := t.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := t.refresh(); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.mayChange(); err != nil {
+		return err
+	}
+	now := t.objects[id]
+	if now == nil || now.key == nil || t.records[now.record] == nil {
+		return fmt.Errorf("tpm: the key is destroyed: %w", pkcs11.CKR_OBJECT_HANDLE_INVALID)
+	}
+	next := *now
+	blob := *now.blob
+	blob.persistent = handle
+	next.blob = &blob
+	if err := next.setKey(); err != nil {
+		return err
+	}
+	next.self = next.kind()
+	return t.saveObject(&next)
+}
+
+// persist makes a key persistent and returns its handle.
+func (t *Token) persist(ctx context.Context, k *tpmKey) (handle uint32, err error) {
+	err = t.use(ctx, k, func(c *channel, e entity) error {
+		taken, err := c.handles(firstPersistent)
+		if err != nil {
+			return err
+		}
+		for h := firstPersistent; h <= lastPersistent; h++ {
+			if !slices.Contains(taken, h) {
+				if err := c.evict(e, h); err != nil {
+					return err
+				}
+				handle = h
+				return c.unload(k)
+			}
+		}
+		return fmt.Errorf("all handles from %#x to %#x are taken: %w", firstPersistent, lastPersistent, pkcs11.CKR_DEVICE_MEMORY)
+	})
+	return handle, failed("make a key persistent", err)
+}
+
+// unpersist removes a persistent key again.
+func (t *Token) unpersist(ctx context.Context, name []byte, handle uint32) {
+	err := t.with(context.WithoutCancel(ctx), nil, func(c *channel) error { return c.evict(entity{handle, name}, handle) })
+	if err != nil {
+		t.log(ctx, "a persistent key of no use stays in the TPM", "handle", fmt.Sprintf("%#x", handle), "reason", err)
+	}
+}
