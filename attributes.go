@@ -230,36 +230,61 @@ func (se *session) CopyObject(ctx context.Context, h pkcs11.ObjectHandle, templa
 }
 
 func (se *session) DestroyObject(ctx context.Context, h pkcs11.ObjectHandle) error {
-	const op = "DestroyObject"
+	return se.destroy(ctx, "DestroyObject", h)
+}
+
+// DestroyObjects implements Destroyer.
+func (se *session) DestroyObjects(ctx context.Context, handles ...pkcs11.ObjectHandle) error {
+	return se.destroy(ctx, "DestroyObjects", handles...)
+}
+
+// destroy destroys all objects, if it may destroy each of them.
+func (se *session) destroy(ctx context.Context, op string, handles ...pkcs11.ObjectHandle) error {
 	if err := se.check(op); err != nil {
 		return err
 	}
 	s := se.slot
-	o, err := s.lookup(h, pkcs11.CKR_OBJECT_HANDLE_INVALID)
-	if err != nil {
-		return opErr(op, "", err)
-	}
-	if err := rules.Destroy(o.attrs()); err != nil {
-		return opErr(op, o.String(), err)
-	}
-	if err := se.mayWrite(o.token, false); err != nil {
-		return opErr(op, o.String(), err)
-	}
-	if d := o.drv(); d != nil {
-		destroyer, ok := s.token.(driver.Destroyer)
-		if !ok {
-			return opErr(op, o.String(), fmt.Errorf("%w: this token keeps its objects for ever", pkcs11.CKR_ACTION_PROHIBITED))
+	objects := make([]*object, 0, len(handles))
+	drivers := make([]driver.Object, 0, len(handles))
+	subject := "" // of an error of the driver
+	for _, h := range handles {
+		o, err := s.lookup(h, pkcs11.CKR_OBJECT_HANDLE_INVALID)
+		if err != nil {
+			return opErr(op, "", err)
 		}
-		if err := s.acquire(ctx); err != nil {
+		if err := rules.Destroy(o.attrs()); err != nil {
 			return opErr(op, o.String(), err)
 		}
-		err := destroyer.Destroy(ctx, d)
-		s.gate.release()
-		if err != nil {
-			return opErr(op, o.String(), deviceErr(err))
+		if err := se.mayWrite(o.token, false); err != nil {
+			return opErr(op, o.String(), err)
+		}
+		if slices.Contains(objects, o) {
+			continue
+		}
+		if objects = append(objects, o); len(objects) == 1 {
+			subject = o.String()
+		}
+		if d := o.drv(); d != nil {
+			drivers = append(drivers, d)
 		}
 	}
-	s.remove(o)
+	if len(drivers) > 0 {
+		destroyer, ok := s.token.(driver.Destroyer)
+		if !ok {
+			return opErr(op, subject, fmt.Errorf("%w: this token keeps its objects for ever", pkcs11.CKR_ACTION_PROHIBITED))
+		}
+		if err := s.acquire(ctx); err != nil {
+			return opErr(op, subject, err)
+		}
+		err := destroyer.Destroy(ctx, drivers...)
+		s.gate.release()
+		if err != nil {
+			return opErr(op, subject, deviceErr(err))
+		}
+	}
+	for _, o := range objects {
+		s.remove(o)
+	}
 	return nil
 }
 

@@ -175,3 +175,13 @@ type Session interface {
 	// §5.14, C_GenerateRandom.
 	GenerateRandom(ctx context.Context, b []byte) error
 }
+
+// A Destroyer is a Session that destroys several objects as one step, as far as
+// the token can: a key pair leaves no half behind when the power goes. Sessions
+// of a module made by NewModule are Destroyers.
+type Destroyer interface {
+	Session
+	// DestroyObjects destroys all the objects, or none if one of them must not be
+	// destroyed or does not exist. See DestroyObject.
+	DestroyObjects(ctx context.Context, objects ...pkcs11.ObjectHandle) error
+}

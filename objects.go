@@ -82,35 +82,57 @@ func (t *Token) Objects(ctx context.Context, filter pkcs11.Template) ([]Object, 
 	return objects, nil
 }
 
-// Destroy destroys objects, one after the other, up to the first error. One that
-// is gone already is no error.
+// Destroy destroys objects. One that is gone already is no error. The sessions of
+// a module that NewModule made, and others that are Destroyers, destroy all of
+// them as one step, so that of a key pair no half is left; else they go one after
+// the other, up to the first error.
 func (t *Token) Destroy(ctx context.Context, objects ...Object) error {
-	for _, o := range objects {
+	for len(objects) > 0 {
+		n := 0 // how many go now
 		err := t.do(ctx, true, func(c *conn) error {
-			h := o.Handle
-			err := c.DestroyObject(ctx, h)
-			if !isStale(err) {
-				return err
+			destroy := func(handles []pkcs11.ObjectHandle) error { return c.DestroyObject(ctx, handles[0]) }
+			n = 1
+			if d, ok := c.Session.(Destroyer); ok {
+				destroy = func(handles []pkcs11.ObjectHandle) error { return d.DestroyObjects(ctx, handles...) }
+				n = len(objects)
 			}
-			// The handle may be of another time; the identity is not.
-			id := o.Attributes.Text(pkcs11.CKA_UNIQUE_ID)
-			if id == "" {
-				return err
+			handles := make([]pkcs11.ObjectHandle, n)
+			for i, o := range objects[:n] {
+				handles[i] = o.Handle
 			}
-			found, ferr := search(ctx, c, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_UNIQUE_ID, id)}, 1)
-			if ferr != nil {
-				return ferr
+			err := destroy(handles)
+			// The handles may be of another time; the identity is not.
+			for try := 0; isStale(err) && try < 3; try++ {
+				if handles, err = handlesNow(ctx, c, objects[:n], err); err == nil && len(handles) > 0 {
+					err = destroy(handles)
+				}
 			}
-			if len(found) == 0 {
-				return nil
-			}
-			return c.DestroyObject(ctx, found[0])
+			return err
 		})
-		if err != nil && !errors.Is(err, pkcs11.CKR_OBJECT_HANDLE_INVALID) {
-			return fail(o.String(), err, "")
+		if err != nil && !(n == 1 && errors.Is(err, pkcs11.CKR_OBJECT_HANDLE_INVALID)) {
+			return fail(objects[0].String(), err, "")
 		}
+		objects = objects[n:]
 	}
 	return nil
+}
+
+// handlesNow returns the handles that objects have now, without those that are gone. It
+// returns stale if an object cannot be known again.
+func handlesNow(ctx context.Context, c *conn, objects []Object, stale error) ([]pkcs11.ObjectHandle, error) {
+	var handles []pkcs11.ObjectHandle
+	for _, o := range objects {
+		id := o.Attributes.Text(pkcs11.CKA_UNIQUE_ID)
+		if id == "" {
+			return nil, stale
+		}
+		found, err := search(ctx, c, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_UNIQUE_ID, id)}, 1)
+		if err != nil {
+			return nil, err
+		}
+		handles = append(handles, found...)
+	}
+	return handles, nil
 }
 
 // PublicKey returns the public key of that name: of a public key object, or else

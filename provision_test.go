@@ -454,7 +454,7 @@ func TestDestroyFindsTheObject(t *testing.T) {
 	if err := m.CloseAllSessions(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := token.Destroy(t.Context(), found...); err != nil {
+	if err := token.Destroy(t.Context(), append(found, found[0])...); err != nil {
 		t.Fatal(err)
 	}
 	rest, err := token.Objects(t.Context(), nil)
@@ -492,5 +492,44 @@ func TestURIs(t *testing.T) {
 		} else if err == nil && got.Label() != "k" {
 			t.Errorf("%s: key %v", uri, got)
 		}
+	}
+}
+
+// Several objects are destroyed as one step, or none of them.
+func TestDestroyObjects(t *testing.T) {
+	m := newModule(t, &pal.Mem{}, false)
+	token := setUp(t, m, &cryptoki.Options{PIN: pinOf(userPIN)})
+	generate(t, token, "k", cryptoki.P256)
+	s, err := m.OpenSession(t.Context(), 1, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	kept, err := s.CreateObject(t.Context(), pkcs11.Template{pkcs11.Attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA),
+		pkcs11.Attr(pkcs11.CKA_TOKEN, true), pkcs11.Attr(pkcs11.CKA_DESTROYABLE, false)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := token.Objects(t.Context(), pkcs11.Template{labelled("k")})
+	if err != nil || len(pair) != 2 {
+		t.Fatal(pair, err)
+	}
+	d := s.(cryptoki.Destroyer)
+	for _, with := range []struct {
+		handle pkcs11.ObjectHandle
+		want   error
+	}{{kept, pkcs11.CKR_ACTION_PROHIBITED}, {4711, pkcs11.CKR_OBJECT_HANDLE_INVALID}} {
+		if err := d.DestroyObjects(t.Context(), pair[0].Handle, pair[1].Handle, with.handle); !errors.Is(err, with.want) {
+			t.Errorf("with one that cannot be destroyed: %v, want %v", err, with.want)
+		}
+		if left, err := token.Objects(t.Context(), nil); err != nil || len(left) != 3 {
+			t.Errorf("%d objects are left, error %v", len(left), err)
+		}
+	}
+	if err := d.DestroyObjects(t.Context(), pair[0].Handle, pair[1].Handle, pair[0].Handle); err != nil {
+		t.Error(err)
+	}
+	if left, err := token.Objects(t.Context(), nil); err != nil || len(left) != 1 {
+		t.Errorf("%d objects are left, error %v", len(left), err)
 	}
 }

@@ -29,7 +29,7 @@ type session struct {
 	hashes  map[crypto.Hash]*hasher // idle ones, to be used again
 }
 
-var _ Session = (*session)(nil)
+var _ Destroyer = (*session)(nil)
 
 func (se *session) rw() bool { return se.flags&pkcs11.CKF_RW_SESSION != 0 }
 
