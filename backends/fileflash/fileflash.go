@@ -139,7 +139,7 @@ func OpenFS(fsys FS, name string, opts *Options) (*Store, error) {
 	} else if err := fsys.Writable(); err != nil {
 		s.readOnly = err
 	}
-	if err := s.refreshForSure(); err != nil {
+	if err := s.look(); err != nil {
 		if s.log != nil {
 			s.log.Close()
 		}

@@ -69,21 +69,23 @@ func (s *Store) Changes() (uint64, error) {
 	if quiet {
 		return n, nil
 	}
-	s.mu.Lock()
-	err := s.refresh(false)
-	n = s.foreign
-	s.mu.Unlock()
-	if err == nil {
-		return n, nil
-	}
-	// What looks damaged may have been read while it was written, and an I/O
-	// error may have been the end of a file just cut.
-	if errors.Is(err, pal.ErrCorrupt) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = s.refreshForSure()
-	}
+	err := s.look()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.foreign, err
+}
+
+// look is refresh without waiting for a writer, unless it has to.
+func (s *Store) look() error {
+	s.mu.Lock()
+	err := s.refresh(false)
+	s.mu.Unlock()
+	// What looks damaged may have been read while it was written, and an I/O
+	// error may have been the end of a file just cut.
+	if errors.Is(err, pal.ErrCorrupt) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return s.refreshForSure()
+	}
+	return err
 }
 
 // quiet reports, cheaply, that nobody has written. The caller holds mu.
