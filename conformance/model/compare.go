@@ -165,22 +165,8 @@ func (cfg *Config) parallel(ctx context.Context, seed uint64) error {
 	var wg sync.WaitGroup
 	for i := range cfg.Parallel {
 		wg.Go(func() {
-			r, err := cfg.runner(ctx, m, fmt.Sprintf("%c.", 'a'+i))
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			r.w.shared, r.w.login, r.seen = true, user, nil
-			calls := random(rand.New(rand.NewPCG(seed, uint64(i)+1)), sequence, true)
-			for n, c := range calls {
-				if err := r.step(c); err != nil {
-					d := &Difference{Seed: seed, Original: n + 1, Err: fmt.Errorf("goroutine %d: %v: %w", i, c, err)}
-					for _, c := range calls[:n+1] {
-						d.Calls = append(d.Calls, c.String())
-					}
-					errs[i] = d
-					return
-				}
+			if _, err := cfg.beside(ctx, m, seed, i, sequence); err != nil {
+				errs[i] = fmt.Errorf("goroutine %d: %w", i, err)
 			}
 		})
 	}
@@ -191,4 +177,50 @@ func (cfg *Config) parallel(ctx context.Context, seed uint64) error {
 		}
 	}
 	return nil
+}
+
+// beside carries a sequence out on a token that others use too, where the user is
+// logged in. The number of who does it determines the calls and the names of its
+// objects.
+func (cfg *Config) beside(ctx context.Context, m cryptoki.Module, seed uint64, number, length int) (*runner, error) {
+	r, err := cfg.runner(ctx, m, fmt.Sprintf("%c.", 'a'+number))
+	if err != nil {
+		return nil, err
+	}
+	r.w.shared, r.w.login, r.seen = true, user, nil
+	calls := random(rand.New(rand.NewPCG(seed, uint64(number)+1)), length, true)
+	for n, c := range calls {
+		if err := r.step(c); err != nil {
+			d := &Difference{Seed: seed, Original: n + 1, Err: fmt.Errorf("%v: %w", c, err)}
+			for _, c := range calls[:n+1] {
+				d.Calls = append(d.Calls, c.String())
+			}
+			return nil, d
+		}
+	}
+	return r, nil
+}
+
+// Beside makes cfg.Calls calls as one of several processes that share a token,
+// each with a number of its own below 26, and compares them with a model of its
+// own objects. The user is logged in. It returns the token objects that it has
+// left behind, each as a class, a label and what identifies the object: its
+// CKA_ID, for data objects CKA_OBJECT_ID. cfg.Open is not called.
+func Beside(ctx context.Context, m cryptoki.Module, cfg Config, number int) ([]string, error) {
+	r, err := cfg.beside(ctx, m, cfg.Seed, number, cfg.Calls)
+	if err != nil {
+		return nil, err
+	}
+	var left []string
+	for _, o := range r.w.objects {
+		if o.exists && o.token {
+			left = append(left, Describe(o.class, o.label, []byte(o.tag)))
+		}
+	}
+	return left, nil
+}
+
+// Describe is how Beside names an object.
+func Describe(class pkcs11.ObjectClass, label string, id []byte) string {
+	return fmt.Sprintf("%v %q %s", class, label, id)
 }
