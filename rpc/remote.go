@@ -1,0 +1,147 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+func init() {
+	cryptoki.RegisterModule("unix", func(ctx context.Context, p *driver.Params) (cryptoki.Module, error) {
+		path := p.String("path", "")
+		opts := &ClientOptions{Timeout: time.Duration(p.Int("timeout", 60, 1, 86400)) * time.Second}
+		if err := p.Unused(); err != nil {
+			return nil, err
+		}
+		if path == "" {
+			return nil, fmt.Errorf("%w: give the path of the server's socket: unix:path=/run/cryptoki/cryptoki.sock", pkcs11.CKR_ARGUMENTS_BAD)
+		}
+		return Dial(ctx, path, opts)
+	})
+	cryptoki.RegisterModule("p11-kit-remote", func(ctx context.Context, p *driver.Params) (cryptoki.Module, error) {
+		module := p.String("module", "")
+		opts := &ClientOptions{Timeout: time.Duration(p.Int("timeout", 60, 1, 86400)) * time.Second}
+		if err := p.Unused(); err != nil {
+			return nil, err
+		}
+		if module == "" {
+			return nil, fmt.Errorf("%w: give the module: p11-kit-remote:module=/usr/lib/softhsm/libsofthsm2.so", pkcs11.CKR_ARGUMENTS_BAD)
+		}
+		return Remote(ctx, module, opts)
+	})
+}
+
+// Remote runs a vendor's module, a shared library, in a process of its own,
+// which p11-kit's command "p11-kit remote" provides, and returns it. If the
+// module crashes, calls under way fail with CKR_DEVICE_REMOVED and the next call
+// starts it again; if it hangs, they fail when their deadline or opts.Timeout is
+// over. The process gets the environment of this one, and ends with Close.
+func Remote(ctx context.Context, module string, opts *ClientOptions) (*Client, error) {
+	if _, err := os.Stat(module); err != nil {
+		return nil, fmt.Errorf("%w: %w", pkcs11.CKR_ARGUMENTS_BAD, err)
+	}
+	path, err := exec.LookPath("p11-kit")
+	if err != nil {
+		return nil, fmt.Errorf("%w: the command p11-kit runs foreign modules; install the package p11-kit: %w", pkcs11.CKR_FUNCTION_FAILED, err)
+	}
+	return Command(ctx, opts, path, "remote", module)
+}
+
+// Command runs a program that speaks the protocol on its standard input and
+// output, and returns the module behind it. See Remote.
+func Command(ctx context.Context, opts *ClientOptions, name string, args ...string) (*Client, error) {
+	return NewClient(ctx, func(context.Context) (io.ReadWriteCloser, error) { return start(name, args...) }, opts)
+}
+
+// A process is a program with pipes to it.
+type process struct {
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  io.ReadCloser
+	said tail
+	once sync.Once
+}
+
+func start(name string, args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(name, args...)}
+	p.cmd.Stderr = &p.said
+	var err error
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if p.out, err = p.cmd.StdoutPipe(); err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *process) Read(b []byte) (int, error) {
+	n, err := p.out.Read(b)
+	return n, p.explain(err)
+}
+
+func (p *process) Write(b []byte) (int, error) {
+	n, err := p.in.Write(b)
+	return n, p.explain(err)
+}
+
+// explain adds what the program said before it went.
+func (p *process) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if said := p.said.String(); said != "" {
+		return fmt.Errorf("%w; %s said: %s", err, p.cmd.Path, said)
+	}
+	return err
+}
+
+// Close ends the program: by the end of its input, by force if it does not go.
+func (p *process) Close() error {
+	p.once.Do(func() {
+		p.in.Close()
+		p.out.Close()
+		go func() {
+			force := time.AfterFunc(2*time.Second, func() { p.cmd.Process.Kill() })
+			p.cmd.Wait()
+			force.Stop()
+		}()
+	})
+	return nil
+}
+
+// A tail keeps the end of what a program writes to its standard error.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+const maxTail = 2000
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, b...)
+	if n := len(t.b) - maxTail; n > 0 {
+		t.b = append(t.b[:0], t.b[n:]...)
+	}
+	return len(b), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.Join(strings.Fields(string(t.b)), " ")
+}
