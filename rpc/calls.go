@@ -440,6 +440,10 @@ func (c *conn) sessionCall(ctx context.Context, s cryptoki.Session, h uint64, id
 		if room.null || room.size > uint32(c.server.opts.MaxMessage) {
 			return fmt.Errorf("%w: %d random bytes, the limit is %d", pkcs11.CKR_ARGUMENTS_BAD, room.size, c.server.opts.MaxMessage)
 		}
+		if room.size == 0 {
+			w.bytes(nil) // C programs try this to see whether there is a generator
+			return nil
+		}
 		return c.produce(w, room, func(out []byte) (int, error) {
 			if out == nil {
 				return int(room.size), nil

@@ -44,14 +44,6 @@ func softModule(t testing.TB, store pal.Store) cryptoki.Module {
 	return m
 }
 
-func dial(t testing.TB, path string) *rpc.Client {
-	t.Helper()
-	c, err := rpc.Dial(t.Context(), path, nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
 // The whole suite passes through client and server, as it does without them.
 func TestConformance(t *testing.T) {
 	path, _ := serve(t, softModule(t, &pal.Mem{}), nil)
