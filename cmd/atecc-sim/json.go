@@ -16,12 +16,18 @@ type line struct {
 	Address uint16  `json:"address"`
 	Write   string  `json:"write,omitempty"` // hexadecimal
 	Read    string  `json:"read,omitempty"`
-	Result  string  `json:"result"` // ack, nack or error
+	Result  string  `json:"result"`            // ack, nack or error
+	Command string  `json:"command,omitempty"` // that the transfer completes, or whose answer it begins
 	Note    string  `json:"note,omitempty"`
+
+	Faults []ateccsim.FaultKind `json:"faults,omitempty"` // that happened on purpose
 }
 
 func writeJSON(w io.Writer, e ateccsim.Event, at time.Duration) {
-	l := line{Seconds: at.Seconds(), Address: e.Addr, Write: hex.EncodeToString(e.Write), Result: "ack", Note: e.Note}
+	l := line{
+		Seconds: at.Seconds(), Address: e.Addr, Write: hex.EncodeToString(e.Write), Result: "ack",
+		Command: e.Command, Note: e.Note, Faults: e.Faults,
+	}
 	switch {
 	case errors.Is(e.Err, ateccsim.ErrNACK):
 		l.Result = "nack"

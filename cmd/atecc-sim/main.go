@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -33,8 +34,14 @@ Serves a simulated ATECC608 as an I²C bus on a socket.
   --timing NAME     instant (default), realistic, half, full
   --speed KHZ       of the bus (default 100; above 133 nothing wakes)
   --faults RULES    such as nack:rate=0.01,power-cut:at=17,seed=4
+  --open NAMES      where silicon is not documented, choose the other way:
+                    pad-ff,random-first and others
   --trace           print every transfer, decoded
   --json            the same, a JSON object on each line
+  --certificates    print the certificates of a trustflex or trustgo chip, the
+                    device's first, the test root last, and stop
+
+SIGINT and SIGTERM stop it; the chip in FILE is whole at any time.
 `
 
 func main() {
@@ -50,10 +57,10 @@ func main() {
 
 // settings are the flags.
 type settings struct {
-	listen, state, config, serial, timing, faults string
+	listen, state, config, serial, timing, faults, open string
 
-	blank, trace, json bool
-	khz                int
+	blank, trace, json, certificates bool
+	khz                              int
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -66,6 +73,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.StringVar(&s.serial, "serial", "", "")
 	f.StringVar(&s.timing, "timing", "instant", "")
 	f.StringVar(&s.faults, "faults", "", "")
+	f.StringVar(&s.open, "open", "", "")
+	f.BoolVar(&s.certificates, "certificates", false, "")
 	f.BoolVar(&s.blank, "blank", false, "")
 	f.BoolVar(&s.trace, "trace", false, "")
 	f.BoolVar(&s.json, "json", false, "")
@@ -83,7 +92,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if s.blank && s.config != "" {
 		return errors.New("--blank and --config are two different chips: give one")
 	}
-	chip, err := s.chip(stdout)
+	if s.certificates {
+		return s.printCertificates(stdout)
+	}
+	chip, err := s.chip(stdout, stderr)
 	if err != nil {
 		return err
 	}
@@ -95,7 +107,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return ateccsim.Serve(ctx, l, chip)
 }
 
-func (s *settings) chip(stdout io.Writer) (*ateccsim.Chip, error) {
+// printCertificates writes the chain as PEM.
+func (s *settings) printCertificates(stdout io.Writer) error {
+	state, err := s.load(io.Discard)
+	if err != nil {
+		return err
+	}
+	chain, err := state.Chain()
+	if err != nil {
+		return err
+	}
+	for _, c := range chain {
+		if err := pem.Encode(stdout, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *settings) chip(stdout, stderr io.Writer) (*ateccsim.Chip, error) {
 	timing, ok := map[string]ateccsim.Timing{
 		"instant": ateccsim.Instant, "realistic": ateccsim.Realistic, "half": ateccsim.Half, "full": ateccsim.Full,
 	}[s.timing]
@@ -109,11 +139,15 @@ func (s *settings) chip(stdout io.Writer) (*ateccsim.Chip, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, err := s.load()
+	open, err := ateccsim.ParseQuestions(s.open)
 	if err != nil {
 		return nil, err
 	}
-	opts := &ateccsim.Options{Timing: timing, Speed: physic.Frequency(s.khz) * physic.KiloHertz, Faults: faults}
+	state, err := s.load(stderr)
+	if err != nil {
+		return nil, err
+	}
+	opts := &ateccsim.Options{Timing: timing, Speed: physic.Frequency(s.khz) * physic.KiloHertz, Faults: faults, Open: open}
 	if s.state != "" {
 		opts.Save = func(st *ateccsim.State) error { return st.SaveFile(s.state) }
 	}
@@ -124,9 +158,12 @@ func (s *settings) chip(stdout io.Writer) (*ateccsim.Chip, error) {
 }
 
 // load reads the state file, or makes a chip and the file.
-func (s *settings) load() (*ateccsim.State, error) {
+func (s *settings) load(stderr io.Writer) (*ateccsim.State, error) {
 	if s.state != "" {
 		state, err := ateccsim.LoadFile(s.state)
+		if err == nil && (s.blank || s.config != "" || s.serial != "") {
+			fmt.Fprintf(stderr, "atecc-sim: the chip in %s is used: --blank, --config and --serial are for a new one\n", s.state)
+		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return state, err
 		}

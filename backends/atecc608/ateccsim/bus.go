@@ -28,32 +28,36 @@ func (c *Chip) probe(addr uint16, read bool) error {
 	if c.err != nil {
 		return c.err
 	}
+	m := remark{note: "address alone"}
 	err := c.start()
 	if err == nil && !c.addressed(addr, read) {
-		err = ErrNACK
+		err, m.note = ErrNACK, c.whyNot(addr)
 	} else if err == nil {
 		c.spend(stopBits)
 	}
-	c.event(addr, nil, nil, err, "address only")
+	c.event(addr, nil, nil, err, m)
 	c.save()
 	return err
 }
 
 func (c *Chip) transfer(addr uint16, w, r []byte) error {
 	if err := c.start(); err != nil {
-		c.event(addr, w, nil, err, "")
+		if len(w) > 0 {
+			r = nil // it was not reached
+		}
+		c.event(addr, w, r, err, remark{})
 		return err
 	}
 	if len(w) > 0 {
-		note, err := c.write(addr, w)
-		c.event(addr, w, nil, err, note)
+		m, err := c.write(addr, w)
+		c.event(addr, w, nil, err, m)
 		if err != nil {
 			return err
 		}
 	}
 	if len(r) > 0 {
-		note, err := c.read(addr, r)
-		c.event(addr, nil, r, err, note)
+		m, err := c.read(addr, r)
+		c.event(addr, nil, r, err, m)
 		return err
 	}
 	return nil
@@ -118,23 +122,45 @@ func (c *Chip) addressed(addr uint16, read bool) bool {
 	return ok
 }
 
+// whyNot is why the address was not acknowledged, for a trace.
+func (c *Chip) whyNot(addr uint16) string {
+	switch {
+	case c.opts.Trace == nil:
+		return ""
+	case addr == 0 && pulse(0, c.speed) < wakePulse:
+		return "too short for a wake pulse at this bus speed"
+	case addr == 0:
+		return "wake pulse"
+	case addr != c.addr:
+		return "nothing is at this address"
+	case c.power == off:
+		return "the chip has no power"
+	case c.power == asleep:
+		return "the chip is asleep"
+	case c.power == idle:
+		return "the chip is idle"
+	case c.busy():
+		return "the chip is busy"
+	case len(c.in) > 0:
+		return "the chip waits for the rest of a command"
+	}
+	return ""
+}
+
 func (c *Chip) busy() bool {
 	return !c.busyUntil.IsZero() && c.now().Before(c.busyUntil)
 }
 
-func (c *Chip) write(addr uint16, w []byte) (note string, err error) {
+func (c *Chip) write(addr uint16, w []byte) (m remark, err error) {
 	if !c.addressed(addr, false) {
-		if addr == 0 {
-			note = "wake pulse"
-		}
-		return note, ErrNACK
+		return remark{note: c.whyNot(addr)}, ErrNACK
 	}
 	c.spend(byteBits*len(w) + stopBits)
 	if c.power != awake {
-		return "cut off", ErrNACK // power or watchdog, in the middle
+		return remark{note: "cut off"}, ErrNACK // power or watchdog, in the middle
 	}
 	if c.opts.Trace != nil {
-		note = describeWrite(w)
+		m.note = describeWrite(w)
 	}
 	switch w[0] {
 	case wordReset:
@@ -145,16 +171,19 @@ func (c *Chip) write(addr uint16, w []byte) (note string, err error) {
 	case wordIdle:
 		c.idle()
 	case wordCommand:
-		c.receive(w[1:])
+		if done := c.receive(w[1:]); done != (remark{}) {
+			m = done
+		}
 	}
-	return note, nil
+	return m, nil
 }
 
 // receive takes bytes of a command, which may come in several writes. The first
-// is their number; what follows the last is ignored.
-func (c *Chip) receive(b []byte) {
+// is their number; what follows the last is ignored. It describes what they
+// complete.
+func (c *Chip) receive(b []byte) (m remark) {
 	if len(b) == 0 {
-		return
+		return m
 	}
 	if len(c.in) == 0 {
 		c.in = append(c.in, b[0])
@@ -163,15 +192,19 @@ func (c *Chip) receive(b []byte) {
 	count := max(int(c.in[0]), 1)
 	c.in = append(c.in, b[:min(len(b), count-len(c.in))]...)
 	if len(c.in) < count {
-		return
+		return m
 	}
 	group := c.in
+	if c.opts.Trace != nil {
+		m = describeCommand(group)
+	}
 	if c.opts.Faults.fires(CorruptIn, opcode(group)) {
 		c.opts.Faults.flip(group)
 	}
 	c.execute(group)
 	clear(group)
 	c.in = c.in[:0]
+	return m
 }
 
 func opcode(group []byte) byte {
@@ -181,15 +214,12 @@ func opcode(group []byte) byte {
 	return group[1]
 }
 
-func (c *Chip) read(addr uint16, r []byte) (note string, err error) {
+func (c *Chip) read(addr uint16, r []byte) (m remark, err error) {
 	if !c.addressed(addr, true) {
-		if addr == 0 {
-			note = "wake pulse"
-		}
-		return note, ErrNACK
+		return remark{note: c.whyNot(addr)}, ErrNACK
 	}
 	if c.outPos == 0 && c.opts.Trace != nil {
-		note = describeAnswer(c.out)
+		m = c.describeAnswer()
 	}
 	f := c.opts.Faults
 	n := copy(r, c.out[min(c.outPos, len(c.out)):])
@@ -204,7 +234,7 @@ func (c *Chip) read(addr uint16, r []byte) (note string, err error) {
 		f.flip(r[:n])
 	}
 	c.spend(byteBits*len(r) + stopBits)
-	return note, nil
+	return m, nil
 }
 
 // tick lets the watchdog act if its time has come.

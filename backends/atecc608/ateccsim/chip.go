@@ -112,6 +112,7 @@ func New(s *State, opts *Options) (*Chip, error) {
 	if c.opts.Faults == nil {
 		c.opts.Faults = new(Faults)
 	}
+	c.opts.Faults.traced = c.opts.Trace != nil
 	c.speed = c.opts.Speed
 	if c.speed == 0 {
 		c.speed = 100 * physic.KiloHertz

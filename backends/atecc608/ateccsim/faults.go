@@ -48,8 +48,10 @@ type Rule struct {
 
 // Faults are the rules of one chip. It must not be used by two.
 type Faults struct {
-	rules []*rule
-	rng   *rand.Rand
+	rules  []*rule
+	rng    *rand.Rand
+	traced bool
+	recent []FaultKind // since the last drain, if traced
 }
 
 type rule struct {
@@ -171,7 +173,17 @@ func (f *Faults) which(k FaultKind, op byte) (hit *rule) {
 		r.fired++
 		hit = r
 	}
+	if hit != nil && f.traced {
+		f.recent = append(f.recent, k)
+	}
 	return hit
+}
+
+// drain is the faults since it was called last.
+func (f *Faults) drain() []FaultKind {
+	recent := f.recent
+	f.recent = nil
+	return recent
 }
 
 // selfTest is the bits of tests that fail of those that run.
