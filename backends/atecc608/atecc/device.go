@@ -52,15 +52,16 @@ const maxRuns = 5
 // A Device is one chip. Its methods are safe for concurrent use: operations follow
 // one another.
 type Device struct {
-	bus     i2c.Bus
-	addr    uint16
-	moved   uint16 // the address that the chip may have from its next sleep on, or 0
-	held    uint16 // the address that the lock is held for
-	speed   physic.Frequency
-	pulse   func() error
-	timeout time.Duration
-	lock    *fileLock
-	closer  io.Closer // the bus, if Open opened it
+	bus        i2c.Bus
+	addr       uint16
+	moved      uint16 // the address that the chip may have from its next sleep on, or 0
+	held       uint16 // the address that the lock is held for
+	speed      physic.Frequency
+	knownSpeed physic.Frequency // where the system tells
+	pulse      func() error
+	timeout    time.Duration
+	lock       *fileLock
+	closer     io.Closer // the bus, if Open opened it
 
 	gate chan struct{} // holds a token while no operation runs
 
@@ -104,6 +105,7 @@ func New(ctx context.Context, bus i2c.Bus, opts *Opts) (*Device, error) {
 		in:    make([]byte, maxAnswer),
 	}
 	d.gate <- struct{}{}
+	d.knownSpeed = speedOf(bus)
 	file := o.LockFile
 	if file == "" {
 		file = lockFileOf(bus)
@@ -124,17 +126,29 @@ func New(ctx context.Context, bus i2c.Bus, opts *Opts) (*Device, error) {
 
 func (d *Device) start(ctx context.Context) error {
 	if d.addr == 0 {
-		addr, err := d.find(ctx)
-		if err != nil {
+		if err := d.exclusive(ctx, addresses, d.find); err != nil {
 			return err
 		}
-		d.addr = addr
 	}
 	_, err := d.ReadConfig(ctx)
 	if errors.Is(err, ErrNoChip) {
-		return fmt.Errorf("%w: %w", pkcs11.CKR_TOKEN_NOT_PRESENT, err)
+		cause := fmt.Errorf("%w: %w", pkcs11.CKR_TOKEN_NOT_PRESENT, err)
+		return d.exclusive(ctx, append([]uint16{d.addr}, addresses...), func(ctx context.Context) error { return d.elsewhere(ctx, cause) })
 	}
 	return err
+}
+
+// exclusive runs f with nobody else on the chips at those addresses.
+func (d *Device) exclusive(ctx context.Context, addrs []uint16, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, d.timeout, ErrTimeout)
+	defer cancel()
+	for _, a := range addrs {
+		if err := d.take(ctx, a); err != nil {
+			return err
+		}
+		defer d.lock.unlock(a)
+	}
+	return f(ctx)
 }
 
 // Close puts the chip to sleep, which clears its RAM, and releases the lock. The
@@ -253,10 +267,18 @@ func (d *Device) acquire(ctx context.Context) error {
 		d.release()
 		return fmt.Errorf("atecc: %w: %w", ErrClosed, pkcs11.CKR_DEVICE_ERROR)
 	}
+	if err := d.take(ctx, d.addr); err != nil {
+		d.release()
+		return err
+	}
 	d.held = d.addr
-	for pause := time.Millisecond; !d.lock.try(d.held); pause = min(2*pause, 16*time.Millisecond) {
+	return nil
+}
+
+// take waits for the lock of an address.
+func (d *Device) take(ctx context.Context, addr uint16) error {
+	for pause := time.Millisecond; !d.lock.try(addr); pause = min(2*pause, 16*time.Millisecond) {
 		if err := wait(ctx, pause); err != nil {
-			d.release()
 			return fmt.Errorf("%w: %w", err, ErrInUse)
 		}
 	}

@@ -240,9 +240,10 @@ func (d *Device) longest(op byte) time.Duration {
 	return time.Duration(longest[op][d.config.divider()]) * time.Millisecond
 }
 
-// stayAwake restarts the watchdog if it might expire during the command.
+// stayAwake restarts the watchdog if it might expire during the command, and, in a
+// sequence that was lost before, ahead of every command.
 func (s *Sequence) stayAwake(op byte) error {
-	if s.ran == 0 || time.Since(s.d.woken)+s.d.longest(op) < awakeTime {
+	if s.ran == 0 || s.run == 1 && time.Since(s.d.woken)+s.d.longest(op) < awakeTime {
 		return nil
 	}
 	return s.rewake()

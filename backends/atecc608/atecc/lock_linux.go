@@ -1,6 +1,7 @@
 package atecc
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"periph.io/x/conn/v3/i2c"
+	"periph.io/x/conn/v3/physic"
 )
 
 // A fileLock keeps other processes away from a chip: a lock on the byte of a file
@@ -28,10 +30,17 @@ func openLock(name string) (*fileLock, error) {
 	return &fileLock{f}, nil
 }
 
-// lockFileOf is the device file of a bus of Linux, which periph calls I2C1.
-func lockFileOf(bus i2c.Bus) string {
+// busNumber is N of the bus that Linux has as /dev/i2c-N and periph calls I2CN.
+func busNumber(bus i2c.Bus) (string, bool) {
 	n, ok := strings.CutPrefix(bus.String(), "I2C")
-	if _, err := strconv.ParseUint(n, 10, 16); !ok || err != nil {
+	_, err := strconv.ParseUint(n, 10, 16)
+	return n, ok && err == nil
+}
+
+// lockFileOf is the device file of a bus of Linux.
+func lockFileOf(bus i2c.Bus) string {
+	n, ok := busNumber(bus)
+	if !ok {
 		return ""
 	}
 	name := "/dev/i2c-" + n
@@ -39,6 +48,20 @@ func lockFileOf(bus i2c.Bus) string {
 		return ""
 	}
 	return name
+}
+
+// speedOf is what the device tree says that a bus of Linux runs at, 0 if it says
+// nothing.
+func speedOf(bus i2c.Bus) physic.Frequency {
+	n, ok := busNumber(bus)
+	if !ok {
+		return 0
+	}
+	b, err := os.ReadFile("/sys/bus/i2c/devices/i2c-" + n + "/of_node/clock-frequency")
+	if err != nil || len(b) != 4 {
+		return 0
+	}
+	return physic.Frequency(binary.BigEndian.Uint32(b)) * physic.Hertz
 }
 
 // try takes the lock if it is free. A file that cannot be locked is no lock.

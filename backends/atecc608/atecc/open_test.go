@@ -47,7 +47,7 @@ func TestOpen(t *testing.T) {
 	require.ErrorIs(t, err, atecc.ErrClosed)
 
 	_, err = atecc.Open(t.Context(), "atecc-test", &atecc.Opts{Address: 0x35})
-	require.ErrorIs(t, err, atecc.ErrNoChip)
+	require.ErrorIs(t, err, atecc.ErrAddress)
 	require.ErrorIs(t, err, pkcs11.CKR_TOKEN_NOT_PRESENT)
 	require.Equal(t, 2, closed)
 }

@@ -85,8 +85,16 @@ var (
 	// ErrNoChip: no chip answers a wake-up.
 	ErrNoChip = errors.New("no chip answers")
 
-	// ErrAddress: several chips answer, and Opts.Address does not say which.
-	ErrAddress = errors.New("several chips answer")
+	// ErrAddress: the chip is at another address than Opts.Address says, or there
+	// are several and it does not say which.
+	ErrAddress = errors.New("wrong address")
+
+	// ErrSpeed: the bus is too fast for the wake pulse, which has to hold SDA low
+	// for 60 µs. It has not been changed, unless the text says so.
+	ErrSpeed = errors.New("the bus is too fast to wake the chip")
+
+	// ErrWake: something answers, but not as a chip that was woken.
+	ErrWake = errors.New("the chip does not wake")
 
 	// ErrComm: the chip was awake, but the command or its answer did not get
 	// through, however often it was repeated.

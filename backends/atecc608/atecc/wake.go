@@ -21,6 +21,9 @@ const (
 	// long enough, 80 µs.
 	pulseSpeed = 100 * physic.KiloHertz
 
+	// pulseLimit is the speed at which it does so for exactly 60 µs.
+	pulseLimit = 133 * physic.KiloHertz
+
 	// awakeTime is how long a chip stays awake at least: its watchdog, of nominally
 	// 1.3 s, varies from 0.7 to 1.7 s.
 	awakeTime = 700 * time.Millisecond
@@ -58,6 +61,7 @@ func (d *Device) sendPulse() error {
 // unless it slept.
 func (d *Device) wake(ctx context.Context) error {
 	var last error
+	heard := false
 	for i, window := range wakeWindows {
 		if i > 0 && d.moved != 0 {
 			d.addr, d.moved = d.moved, d.addr
@@ -70,21 +74,18 @@ func (d *Device) wake(ctx context.Context) error {
 		if e := ended(ctx); e != nil {
 			return e
 		}
-		switch {
-		case err != nil:
-			last = err
-		case status == StatusWake || status == StatusSelfTest:
+		if err == nil && (status == StatusWake || status == StatusSelfTest) {
 			return nil
-		default:
-			last = nil
 		}
+		last = err
+		heard = heard || err == nil || errors.Is(err, errDamaged)
 		// It was awake before the pulse, for nobody knows how long, or the token was
 		// damaged. Idle it will take the next pulse.
 		if err := d.word(wordIdle); err != nil && last == nil {
 			last = err
 		}
 	}
-	return d.noChip(last)
+	return d.asleep(heard, last)
 }
 
 // pulseOnce is wake without repetitions.
@@ -138,72 +139,120 @@ func (d *Device) word(w byte) error {
 	return d.bus.Tx(d.addr, d.out, nil)
 }
 
-// noChip is the error of a wake-up that nobody answered, with the advice that
-// fits.
-func (d *Device) noChip(cause error) error {
-	err := fmt.Errorf("atecc: wake: %w at %#x of %v: check the wiring, the pull-ups and the address%s: %w", ErrNoChip, d.addr, d.bus, d.speedAdvice(), pkcs11.CKR_DEVICE_ERROR)
+// asleep is the error of a wake-up without success, with the advice that fits.
+func (d *Device) asleep(heard bool, cause error) error {
+	what, advice := ErrNoChip, "check the wiring, the power, the pull-ups and the address, and that the bus runs at 100 kHz or less, or the wake pulse is too short"
+	switch f, err := d.tooFast(); {
+	case heard:
+		what, advice = ErrWake, "another device has the address, or the line is disturbed"
+	case err != nil:
+		what, advice = ErrSpeed, fmt.Sprintf("it runs at %v and cannot be slowed down for the pulse (%v): let it run at 100 kHz, or give Opts.Pulse", f, err)
+	}
+	err := fmt.Errorf("atecc: wake: %w, at %#x of %v: %s: %w", what, d.addr, d.bus, advice, pkcs11.CKR_DEVICE_ERROR)
 	if cause != nil {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
 	return err
 }
 
-func (d *Device) speedAdvice() string {
-	if d.pulse != nil {
-		return ""
+// tooFast is the speed of a bus that is known to be too fast for a wake pulse, and
+// why it is not slowed down.
+func (d *Device) tooFast() (physic.Frequency, error) {
+	f := d.speed
+	if f == 0 {
+		f = d.knownSpeed
 	}
-	if d.speed > pulseSpeed {
-		if err := d.bus.SetSpeed(d.speed); err != nil {
-			return fmt.Sprintf("; the bus runs at %v and cannot be slowed down for the wake pulse (%v): let it run at 100 kHz, or give Opts.Pulse", d.speed, err)
+	if d.pulse != nil || f <= pulseLimit {
+		return 0, nil
+	}
+	if d.speed == 0 {
+		return f, errors.New("Opts.Speed does not name its speed")
+	}
+	return f, d.bus.SetSpeed(d.speed)
+}
+
+// slowDown finds out whether a chip that was not found wakes at 100 kHz, on a bus
+// that can be set to it. There the bus stays: what it ran at is not known.
+func (d *Device) slowDown(ctx context.Context, addrs []uint16) error {
+	if d.speed != 0 || d.pulse != nil || d.bus.SetSpeed(pulseSpeed) != nil {
+		return nil
+	}
+	for _, d.addr = range addrs {
+		if d.probe(ctx, wakeWindows[0]) == nil {
+			return fmt.Errorf("atecc: wake: %w: the chip at %#x of %v wakes at 100 kHz, which the bus is set to now: let it run at that, or name its speed in Opts.Speed: %w", ErrSpeed, d.addr, d.bus, pkcs11.CKR_DEVICE_ERROR)
 		}
-		return ""
 	}
-	return "; the bus must run at 100 kHz or less, or the wake pulse is too short"
+	return nil
 }
 
 // find looks for the chip where chips are.
-func (d *Device) find(ctx context.Context) (uint16, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.timeout, ErrTimeout)
-	defer cancel()
-	var found []uint16
+func (d *Device) find(ctx context.Context) error {
+	found, err := d.search(ctx)
+	if err != nil && len(found) == 0 {
+		return err
+	}
+	if len(found) > 1 {
+		return fmt.Errorf("atecc: find: %w: chips answer at %s of %v: give the address of one: %w", ErrAddress, list(found), d.bus, pkcs11.CKR_ARGUMENTS_BAD)
+	}
+	d.addr = found[0]
+	return nil
+}
+
+// search is the addresses at which chips answer, and an error if there are none.
+func (d *Device) search(ctx context.Context) (found []uint16, err error) {
 	var last error
 	for _, window := range wakeWindows[:4] {
-		for _, addr := range addresses {
-			d.addr = addr
-			if err := d.acquire(ctx); err != nil {
-				return 0, err
-			}
+		for _, d.addr = range addresses {
 			err := d.probe(ctx, window)
-			d.free()
 			if e := ended(ctx); e != nil {
-				return 0, e
+				return nil, e
 			}
 			if err != nil {
 				last = err
 				continue
 			}
-			found = append(found, addr)
+			found = append(found, d.addr)
 		}
 		if len(found) > 0 {
-			break
+			return found, nil
 		}
 	}
-	d.addr = 0
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		err := fmt.Errorf("atecc: find: %w at 0x60, 0x35, 0x36 or 0x59 of %v: check the wiring and the pull-ups, or give the address if it is another%s: %w", ErrNoChip, d.bus, d.speedAdvice(), pkcs11.CKR_TOKEN_NOT_PRESENT)
-		if last != nil {
-			err = fmt.Errorf("%w: %w", err, last)
+	if err := d.slowDown(ctx, addresses); err != nil {
+		return nil, err
+	}
+	if _, err := d.tooFast(); err != nil {
+		return nil, d.asleep(false, last)
+	}
+	err = fmt.Errorf("atecc: find: %w at %s of %v: check the wiring, the power and the pull-ups, and that the bus runs at 100 kHz or less, or the wake pulse is too short; or give the address if it is another: %w", ErrNoChip, list(addresses), d.bus, pkcs11.CKR_TOKEN_NOT_PRESENT)
+	if last != nil {
+		err = fmt.Errorf("%w: %w", err, last)
+	}
+	return nil, err
+}
+
+// elsewhere turns the error of a chip that does not answer at the address it was
+// said to have into a better one, if it answers at another or at another speed.
+func (d *Device) elsewhere(ctx context.Context, cause error) error {
+	addr := d.addr
+	defer func() { d.addr = addr }()
+	if err := d.slowDown(ctx, []uint16{addr}); err != nil {
+		return err
+	}
+	if found, err := d.search(ctx); err == nil {
+		return fmt.Errorf("atecc: %w: nothing answers at %#x of %v, but a chip does at %s: %w", ErrAddress, addr, d.bus, list(found), pkcs11.CKR_TOKEN_NOT_PRESENT)
+	}
+	return cause
+}
+
+func list(addrs []uint16) string {
+	var b strings.Builder
+	for i, a := range addrs {
+		if i > 0 {
+			b.WriteString(", ")
 		}
-		return 0, err
+		fmt.Fprintf(&b, "%#x", a)
 	}
-	var list []string
-	for _, a := range found {
-		list = append(list, fmt.Sprintf("%#x", a))
-	}
-	return 0, fmt.Errorf("atecc: find: %w, at %s of %v: give the address of one: %w", ErrAddress, strings.Join(list, " and "), d.bus, pkcs11.CKR_ARGUMENTS_BAD)
+	return b.String()
 }
 
 // probe wakes what is at the address and sees whether it speaks as the chip does.
