@@ -181,14 +181,15 @@ func (c *channel) unseal(s *sealed, auth []byte) ([]byte, error) {
 	if err != nil {
 		return nil, damaged(nameToken, "%v", err)
 	}
-	if err := c.makeRoom(); err != nil {
+	if err := errors.Join(c.endSession(), c.makeRoom()); err != nil {
 		return nil, err
 	}
 	salted, err := c.start(true)
 	if err != nil {
 		return nil, err
 	}
-	defer c.end(salted)
+	object := uint32(0)
+	defer func() { c.discard(salted, object) }()
 	// The session protects the loading, which it authorizes nothing of: if
 	// somebody has changed what started it, that shows here, where it does not
 	// cost a try.
@@ -203,11 +204,7 @@ func (c *channel) unseal(s *sealed, auth []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err := c.flush(r.handle); err != nil {
-			c.dirty = true
-		}
-	}()
+	object = r.handle
 	p := r.reader()
 	if name := p.sized(); !p.done() || !bytes.Equal(name, k.name) {
 		return nil, &commandError{tpm2.TPMCCLoad, errGarbled}
@@ -218,6 +215,8 @@ func (c *channel) unseal(s *sealed, auth []byte) ([]byte, error) {
 		needs:   1,
 		auths:   []authorization{{session: salted, value: auth, attrs: attrEncrypt}},
 	})
+	c.discard(salted, object)
+	object = 0
 	// A TPM that loses power after an object under protection was used counts that
 	// as a wrong try, unless it was told before. Part 1, 19.8.6.
 	if _, err := c.run(tpm2.TPMCCShutdown, nil, put16(nil, uint16(tpm2.TPMSUClear))); err != nil {
@@ -233,6 +232,25 @@ func (c *channel) unseal(s *sealed, auth []byte) ([]byte, error) {
 		return nil, &commandError{tpm2.TPMCCUnseal, errGarbled}
 	}
 	return secret, nil
+}
+
+// discard removes a session and an object that were there for one purpose, 0 for
+// none. Behind a resource manager everything of the channel goes with the
+// connection, which is cheaper than to have it swapped in to be removed.
+func (c *channel) discard(s *session, object uint32) {
+	if object >= virtualHandles && c.closer != nil {
+		c.forget()
+		c.disconnect()
+		if err := c.connect(); err == nil {
+			s.handle = 0
+			return
+		}
+	}
+	if object != 0 && c.tpm != nil && c.flush(object) != nil {
+		c.dirty = true
+	}
+	c.end(s)
+	s.handle = 0
 }
 
 // A spentError is one of the TPM2_Unseal, after which nothing is tried again.

@@ -95,12 +95,11 @@ func (s *Space) Send(command []byte) ([]byte, error) {
 		s.flush()
 		return nil, err
 	}
-	response, err := m.tpm.Send(command)
+	response, err := m.transmit(command)
 	if err != nil {
 		s.flush()
 		return nil, err
 	}
-	response = bytes.Clone(response)
 	if attributes>>28&1 != 0 && ResponseCode(response) == tpm2.TPMRCSuccess && len(response) >= headerSize+4 {
 		if err := s.toVirtual(response[headerSize:]); err != nil {
 			s.flush()
@@ -115,6 +114,25 @@ func (s *Space) Send(command []byte) ([]byte, error) {
 		return nil, err
 	}
 	return response, nil
+}
+
+// transmit sends a command again as long as the TPM does not start it, with all
+// that the user owns loaded: the kernel does so for about two seconds
+// (tpm_transmit in drivers/char/tpm/tpm-interface.c), and here it takes no time.
+func (m *Manager) transmit(command []byte) ([]byte, error) {
+	for tries := 1; ; tries++ {
+		response, err := m.tpm.Send(bytes.Clone(command))
+		if err != nil {
+			return nil, err
+		}
+		switch ResponseCode(response) {
+		case tpm2.TPMRCRetry, tpm2.TPMRCTesting:
+			if tries < 7 {
+				continue
+			}
+		}
+		return bytes.Clone(response), nil
+	}
 }
 
 // Close gives up all that this user had.
