@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
 	"math/big"
@@ -138,31 +137,4 @@ func unpad(block []byte, k int) (data []byte, ok bool) {
 		return nil, false
 	}
 	return block[i+1:], true
-}
-
-// encodePSS is EMSA-PSS-ENCODE, RFC 8017 §9.1.1, of a digest. That the parts fit
-// into bits is checked.
-func encodePSS(bits int, hash, mgf crypto.Hash, salt int, digest []byte) []byte {
-	em := make([]byte, (bits+7)/8)
-	db, h := em[:len(em)-hash.Size()-1], em[len(em)-hash.Size()-1:len(em)-1]
-	em[len(em)-1] = 0xbc
-	random := db[len(db)-salt:]
-	rand.Read(random)
-	db[len(db)-salt-1] = 1
-	w := hash.New()
-	w.Write(make([]byte, 8))
-	w.Write(digest)
-	w.Write(random)
-	w.Sum(h[:0])
-	// MGF1, §B.2.1.
-	g := mgf.New()
-	var counter uint32
-	for done := 0; done < len(db); counter++ {
-		g.Reset()
-		g.Write(h)
-		g.Write(binary.BigEndian.AppendUint32(nil, counter))
-		done += subtle.XORBytes(db[done:], db[done:], g.Sum(nil))
-	}
-	em[0] &= 0xff >> (8*len(em) - bits)
-	return em
 }

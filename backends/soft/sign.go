@@ -135,7 +135,7 @@ func signPSS(key *rsa.PrivateKey, m *pkcs11.Mechanism, digest []byte) ([]byte, e
 	if salt == 0 || mgf != hash {
 		// crypto/rsa takes 0 for "as long as possible" and knows one hash function
 		// only.
-		em := encodePSS(key.N.BitLen()-1, hash, mgf, salt, digest)
+		em := keys.PadPSS(key.N.BitLen()-1, hash, mgf, salt, digest)
 		defer clear(em)
 		return rawRSA(key, m, em)
 	}

@@ -101,14 +101,7 @@ func verifyRSAPKCS(pub *rsa.PublicKey, data, sig []byte) error {
 	if !ok {
 		return errSignature
 	}
-	// EM = 0x00 || 0x01 || PS || 0x00 || data, RFC 8017 §9.2.
-	want := make([]byte, k)
-	want[1] = 1
-	ps := want[2 : k-len(data)-1]
-	for i := range ps {
-		ps[i] = 0xff
-	}
-	copy(want[k-len(data):], data)
+	want := PadPKCS1(k, data)
 	if subtle.ConstantTimeCompare(have, want) != 1 {
 		return errSignature
 	}
