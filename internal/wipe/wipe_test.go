@@ -4,6 +4,11 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"reflect"
 	"testing"
 	"unsafe"
 
@@ -15,6 +20,9 @@ var key = []byte("a key of thirty-two random bytes")
 
 // memory is what an interface that holds a pointer, or a struct of one, points to.
 func memory(i any, n int) []byte {
+	if p, ok := i.(unsafe.Pointer); ok {
+		return unsafe.Slice((*byte)(p), n)
+	}
 	return unsafe.Slice((*byte)((*[2]unsafe.Pointer)(unsafe.Pointer(&i))[1]), n)
 }
 
@@ -82,5 +90,40 @@ func TestStream(t *testing.T) {
 	wipe.Stream(s)
 	if holds(m) {
 		t.Error("the key schedule is still there")
+	}
+}
+
+func TestMAC(t *testing.T) {
+	h := hmac.New(sha256.New, key)
+	v := reflect.ValueOf(h).Elem()
+	pad := v.FieldByName("ipad").Bytes()
+	inner := memory(v.FieldByName("inner").Elem().UnsafePointer(), 32)
+	if pad[0] != key[0]^0x36 || bytes.Equal(inner, make([]byte, 32)) {
+		t.Fatal("the key is not where this test looks for it")
+	}
+	wipe.MAC(h)
+	if !bytes.Equal(pad, make([]byte, len(pad))) || !bytes.Equal(inner, make([]byte, 32)) {
+		t.Error("the key is still there")
+	}
+}
+
+func TestRSA(t *testing.T) {
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := k.N.Bytes()
+	fips := reflect.ValueOf(k.Precomputed).FieldByName("fips").Elem()
+	dp := fips.FieldByName("dP").Bytes()
+	if !bytes.Equal(dp, k.Precomputed.Dp.Bytes()) {
+		t.Fatal("an exponent is not where this test looks for it")
+	}
+	prime, exponent := k.Primes[0].Bits(), k.Precomputed.Dq.Bits()
+	wipe.RSA(k)
+	if !bytes.Equal(dp, make([]byte, len(dp))) || prime[0] != 0 || exponent[0] != 0 {
+		t.Error("the private key is still there")
+	}
+	if !bytes.Equal(k.N.Bytes(), n) {
+		t.Error("the public key is gone")
 	}
 }
