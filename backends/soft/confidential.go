@@ -1,7 +1,45 @@
-//go:build !goexperiment.runtimesecret
-
 package soft
 
-// confidential calls f. In a program built with GOEXPERIMENT=runtimesecret, the
-// registers, stack and heap that f used are erased afterwards.
-func confidential(f func()) { f() }
+import "runtime"
+
+// confidential calls f on a stack of its own, and clears that afterwards: what f,
+// and the standard library below it, has left there of keys.
+//
+// In a program that is built with GOEXPERIMENT=runtimesecret, the registers and
+// the heap that f used are erased, too.
+func confidential(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		onLargeStack(f)
+	}()
+	<-done
+}
+
+// stackLen is more than functions that handle keys need.
+const stackLen = 24 << 10
+
+// onLargeStack calls f with stackLen bytes of stack ready, and as many in use: one
+// that has to grow, or that the garbage collector finds too large, is copied, and
+// the old one is not cleared.
+//
+//go:noinline
+func onLargeStack(f func()) {
+	var ballast [stackLen]byte
+	clearBytes(&ballast)
+	clearStack()
+	erased(f)
+	clearStack()
+	runtime.KeepAlive(&ballast)
+}
+
+// clearStack clears what functions have left on the stack of this goroutine.
+//
+//go:noinline
+func clearStack() {
+	var b [stackLen]byte
+	clearBytes(&b)
+}
+
+//go:noinline
+func clearBytes(b *[stackLen]byte) { clear(b[:]) }

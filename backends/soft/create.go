@@ -290,7 +290,7 @@ func (t *Token) build(name string, d *draft) (*object, []byte, error) {
 	var sealed []byte
 	if d.secret != nil {
 		header := appendHeader(nil, d.flags(), t.rec.epoch, t.seq)[:offAttrLen]
-		sealed = seal(nil, t.keys.secret(name), d.secret, objectData(nil, partSecret, name, header))
+		sealed = t.keys.sealSecret(name, d.secret, objectData(nil, partSecret, name, header))
 	}
 	return t.record(name, t.seq, d, sealed)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/internal/keys"
+	"github.com/go-cryptoki/cryptoki/internal/wipe"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -121,7 +122,7 @@ func (t *Token) generateRSA(ctx context.Context, m *pkcs11.Mechanism, public pkc
 		case ch <- result{key, err}:
 		case <-ctx.Done():
 			if err == nil {
-				wipeRSA(key)
+				wipe.RSA(key)
 			}
 		}
 	}()

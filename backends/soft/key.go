@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/go-cryptoki/cryptoki/internal/keys"
+	"github.com/go-cryptoki/cryptoki/internal/wipe"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -102,28 +103,21 @@ func (k *key) release() {
 	}
 }
 
-// wipe clears what can be. The standard library keeps copies that cannot: of
-// ECDSA keys and RSA exponents in its FIPS 140 module, of X25519 keys, and AES
-// key schedules. They go with the garbage collector.
+// wipe clears what can be. The standard library keeps copies that cannot, of EC
+// and Ed25519 keys in its FIPS 140 module, and X25519 keys. They go with the
+// garbage collector.
 func (k *key) wipe() {
 	switch {
 	case k.ec != nil:
 		wipeInt(k.ec.D)
 	case k.rsa != nil:
-		wipeRSA(k.rsa)
+		wipe.RSA(k.rsa)
 	}
 	clear(k.ed)
 	clear(k.raw)
-}
-
-func wipeRSA(k *rsa.PrivateKey) {
-	wipeInt(k.D)
-	for _, p := range k.Primes {
-		wipeInt(p)
+	if k.block != nil {
+		wipe.Block(k.block)
 	}
-	wipeInt(k.Precomputed.Dp)
-	wipeInt(k.Precomputed.Dq)
-	wipeInt(k.Precomputed.Qinv)
 }
 
 func wipeInt(x *big.Int) {

@@ -62,7 +62,7 @@ func (t *Token) loadTries(rec *tokenRecord) (triesRecord, error) {
 func (t *Token) setToken(rec *tokenRecord, tries triesRecord) error {
 	same := t.rec != nil && rec != nil && t.rec.epoch == rec.epoch
 	if same && t.keys != nil {
-		if _, err := open(t.keys.meta(), rec.mac, rec.signed); err != nil {
+		if err := t.keys.check(rec); err != nil {
 			return damaged(nameToken, "somebody else has changed it")
 		}
 	}
@@ -110,7 +110,7 @@ func (t *Token) checked(rec *tokenRecord, tokenKey []byte) (*keyring, error) {
 		return nil, damaged(nameToken, "the token key has %d bytes", len(tokenKey))
 	}
 	keys := newKeyring(tokenKey)
-	if _, err := open(keys.meta(), rec.mac, rec.signed); err != nil {
+	if err := keys.check(rec); err != nil {
 		keys.wipe()
 		return nil, damaged(nameToken, "somebody else has changed it")
 	}

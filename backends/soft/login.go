@@ -3,6 +3,7 @@ package soft
 import (
 	"bytes"
 	"context"
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"strings"
@@ -83,11 +84,12 @@ func (t *Token) Login(ctx context.Context, user pkcs11.UserType, pin []byte) err
 	return nil
 }
 
-// Logout wipes the keys.
+// Logout wipes the keys, and has what Argon2id has used given back to the system.
 func (t *Token) Logout(ctx context.Context) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.forget()
+	t.mu.Unlock()
+	t.freeMemory()
 	return nil
 }
 
@@ -112,6 +114,7 @@ func (t *Token) checkPIN(ctx context.Context, who role, pin []byte) (*keyring, e
 		return nil, err
 	}
 	var tokenKey []byte
+	t.noteKDF(w.kdf)
 	confidential(func() {
 		tokenKey, err = w.unwrap(wrapped, pin, who.tag(), rec.serial, rec.epoch)
 	})
@@ -356,6 +359,7 @@ func (t *Token) wrap(tokenKey, pin []byte, who role, rec *tokenRecord) (wrappedK
 	if err := t.draw(salt[:]); err != nil {
 		return w, err
 	}
+	t.noteKDF(t.opts.KDF)
 	confidential(func() {
 		w = wrap(tokenKey, pin, who.tag(), rec.serial, rec.epoch, t.opts.KDF, salt)
 	})
@@ -389,7 +393,8 @@ func (t *Token) seal(secret []byte) ([]byte, error) {
 // sign authenticates the record.
 func (r *tokenRecord) sign(tokenKey []byte) {
 	r.signed = r.appendSigned(nil)
-	r.mac = seal(nil, aead(derive(tokenKey, contextToken)), nil, r.signed)
+	k := keyring{tokenKey: tokenKey}
+	k.with(contextToken, func(a cipher.AEAD) { r.mac = seal(nil, a, nil, r.signed) })
 }
 
 // InitToken makes the token new and empty. The serial number of one that was

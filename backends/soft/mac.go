@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/internal/keys"
+	"github.com/go-cryptoki/cryptoki/internal/wipe"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -63,6 +64,7 @@ func (k *key) mac(m *pkcs11.Mechanism, data []byte) ([]byte, error) {
 			return nil, wrongMechanism(m)
 		}
 		h := hmac.New(hash.New, k.raw)
+		defer wipe.MAC(h)
 		h.Write(data)
 		mac, general = h.Sum(nil), g
 	}

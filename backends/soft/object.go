@@ -225,7 +225,7 @@ func (o *object) valuesLocked() (pkcs11.Template, error) {
 	case t.keys == nil, o.private && !t.mayUsePrivate():
 		return nil, fmt.Errorf("soft: log in to use the key: %w", pkcs11.CKR_USER_NOT_LOGGED_IN)
 	}
-	plain, err := open(t.keys.secret(o.name), s.sealed, objectData(nil, partSecret, o.name, o.secretHeader()))
+	plain, err := t.keys.openSecret(o.name, s.sealed, objectData(nil, partSecret, o.name, o.secretHeader()))
 	if err != nil {
 		return nil, damaged(o.name, "somebody else has changed its secret part")
 	}

@@ -3,12 +3,15 @@ package soft
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"golang.org/x/crypto/argon2"
+
+	"github.com/go-cryptoki/cryptoki/internal/wipe"
 )
 
 // KDF is the cost of making a key of a PIN with Argon2id (RFC 9106). It is in
@@ -39,9 +42,27 @@ func (k KDF) check() error {
 	return nil
 }
 
-// key makes a key of a PIN. The caller wipes it.
+// key makes a key of a PIN. The caller wipes it, and calls it by confidential.
+// What Argon2id leaves on the heap goes by freeMemory.
 func (k KDF) key(pin []byte, salt [16]byte) []byte {
 	return argon2.IDKey(pin, salt[:], uint32(k.Passes), k.MemoryKiB, k.Threads, 32)
+}
+
+// noteKDF remembers that a key was made of a PIN.
+func (t *Token) noteKDF(k KDF) {
+	if k.MemoryKiB >= 1<<10 { // less is for tests
+		t.derived.Store(true)
+	}
+}
+
+// freeMemory has the garbage collector look for what is not used any more, and
+// gives whole pages of it back to the system, which clears them: above all the
+// memory in which Argon2id has worked, of which the key of a PIN could be made. It
+// takes some milliseconds, and does nothing if no PIN was used meanwhile.
+func (t *Token) freeMemory() {
+	if t.derived.Swap(false) {
+		debug.FreeOSMemory()
+	}
 }
 
 const tokenKeyLen = 32
@@ -66,46 +87,69 @@ type keyring struct {
 }
 
 func newKeyring(tokenKey []byte) *keyring {
-	return &keyring{
-		tokenKey: tokenKey,
-		public:   aead(derive(tokenKey, contextPublic)),
-		private:  aead(derive(tokenKey, contextPrivate)),
-	}
+	k := &keyring{tokenKey: tokenKey}
+	confidential(func() {
+		k.public = aead(derive(tokenKey, contextPublic))
+		k.private = aead(derive(tokenKey, contextPrivate))
+	})
+	return k
 }
 
-// wipe clears the token key. What crypto/aes made of the other two cannot be
-// cleared; it is left to the garbage collector.
+// wipe clears the keys.
 func (k *keyring) wipe() {
 	clear(k.tokenKey)
+	wipe.AEAD(k.public)
+	wipe.AEAD(k.private)
 	k.public, k.private = nil, nil
 }
 
-// secret returns what seals the secret part of an object. Its key is used for
-// that object alone.
-func (k *keyring) secret(name string) cipher.AEAD {
-	return aead(derive(k.tokenKey, contextSecret+name))
+// sealSecret seals the secret part of an object. The key is used for that object
+// alone.
+func (k *keyring) sealSecret(name string, plain, data []byte) (sealed []byte) {
+	k.with(contextSecret+name, func(a cipher.AEAD) { sealed = seal(nil, a, plain, data) })
+	return sealed
 }
 
-// meta returns what authenticates the token's record.
-func (k *keyring) meta() cipher.AEAD { return aead(derive(k.tokenKey, contextToken)) }
+func (k *keyring) openSecret(name string, sealed, data []byte) (plain []byte, err error) {
+	k.with(contextSecret+name, func(a cipher.AEAD) { plain, err = open(a, sealed, data) })
+	return plain, err
+}
 
-// derive returns HKDF-Expand(key, info) of 32 bytes. key is uniform already.
+// check returns errSeal if the token's record is not authentic.
+func (k *keyring) check(rec *tokenRecord) (err error) {
+	k.with(contextToken, func(a cipher.AEAD) { _, err = open(a, rec.mac, rec.signed) })
+	return err
+}
+
+// with calls f with what a key seals that is made for this call.
+func (k *keyring) with(info string, f func(cipher.AEAD)) {
+	confidential(func() {
+		a := aead(derive(k.tokenKey, info))
+		defer wipe.AEAD(a)
+		f(a)
+	})
+}
+
+// derive returns HKDF-Expand(key, info) of 32 bytes, of which there is but one
+// block: HMAC(key, info ‖ 1), RFC 5869 §2.3. key is uniform already. Package hkdf
+// leaves a copy of the key behind.
 func derive(key []byte, info string) []byte {
-	out, err := hkdf.Expand(sha256.New, key, info, 32)
-	if err != nil {
-		panic(err) // the length is fixed and allowed
-	}
-	return out
+	h := hmac.New(sha256.New, key)
+	defer wipe.MAC(h)
+	h.Write([]byte(info))
+	h.Write([]byte{1})
+	return h.Sum(nil)
 }
 
 // aead returns AES-256-GCM with a random nonce in front of what is sealed, and
-// wipes the key. 2^32 uses of one key are safe.
+// wipes the key. 2^32 uses of one key are safe. The caller wipes what it returns.
 func aead(key []byte) cipher.AEAD {
 	block, err := aes.NewCipher(key)
 	clear(key)
 	if err != nil {
 		panic(err) // the length is fixed and allowed
 	}
+	defer wipe.Block(block)
 	a, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
 		panic(err)
@@ -137,14 +181,18 @@ func objectData(dst []byte, part byte, name string, header []byte) []byte {
 // length.
 func wrap(tokenKey, pin []byte, role string, serial, epoch [8]byte, kdf KDF, salt [16]byte) wrappedKey {
 	w := wrappedKey{kdf: kdf, salt: salt}
-	w.wrapped = seal(nil, aead(kdf.key(pin, w.salt)), tokenKey, w.data(role, serial, epoch))
+	a := aead(kdf.key(pin, w.salt))
+	defer wipe.AEAD(a)
+	w.wrapped = seal(nil, a, tokenKey, w.data(role, serial, epoch))
 	return w
 }
 
 // unwrap returns the token key, or errSeal if the PIN is wrong. The time that it
 // takes does not depend on the PIN.
 func (w *wrappedKey) unwrap(wrapped, pin []byte, role string, serial, epoch [8]byte) ([]byte, error) {
-	return open(aead(w.kdf.key(pin, w.salt)), wrapped, w.data(role, serial, epoch))
+	a := aead(w.kdf.key(pin, w.salt))
+	defer wipe.AEAD(a)
+	return open(a, wrapped, w.data(role, serial, epoch))
 }
 
 func (w *wrappedKey) data(role string, serial, epoch [8]byte) []byte {

@@ -99,7 +99,8 @@ type Token struct {
 	closer  io.Closer // what open opened
 	opts    Options
 
-	random *drbg.Generator
+	random  *drbg.Generator
+	derived atomic.Bool // a key was made of a PIN since the last freeMemory
 
 	// Locks are taken in this order: pins, those of random, io, an object's secret,
 	// mu.
@@ -360,6 +361,7 @@ func (t *Token) Close() error {
 	}
 	t.session, t.objects, t.ordered = nil, nil, nil
 	t.mu.Unlock()
+	t.freeMemory()
 	if t.closer != nil {
 		return t.closer.Close()
 	}
