@@ -254,6 +254,64 @@ func TestBusyTime(t *testing.T) {
 	})
 }
 
+// TestTimes is the time of a command at each speed and timing, to the nanosecond:
+// the bits of the write, the execution, the bits of the read.
+func TestTimes(t *testing.T) {
+	for _, tt := range []struct {
+		speed  physic.Frequency
+		timing Timing
+		want   time.Duration // of wire and execution
+	}{
+		{100 * physic.KiloHertz, Full, (83+74)*10*time.Microsecond + 5*time.Millisecond},
+		{100 * physic.KiloHertz, Half, (83+74)*10*time.Microsecond + 5*time.Millisecond/2},
+		{400 * physic.KiloHertz, Full, (83+74)*2500*time.Nanosecond + 5*time.Millisecond},
+		{400 * physic.KiloHertz, Half, (83+74)*2500*time.Nanosecond + 5*time.Millisecond/2},
+		{physic.MegaHertz, Full, (83+74)*time.Microsecond + 5*time.Millisecond},
+		{physic.MegaHertz, Half, (83+74)*time.Microsecond + 5*time.Millisecond/2},
+		{physic.MegaHertz, Timing{Wire: true}, (83 + 74) * time.Microsecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newChip(t, Blank(DefaultSerial), &Options{Timing: tt.timing})
+			_ = c.Tx(0, []byte{0}, nil)
+			time.Sleep(wakeDelay)
+			if err := c.SetSpeed(tt.speed); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			send(t, c, "03 07 30 00 00 00 03 5d")
+			time.Sleep(5 * time.Millisecond * time.Duration(tt.timing.Max) / 100)
+			read(t, c, "07 00 00 60 03 83 bb")
+			if d := time.Since(start); d != tt.want {
+				t.Errorf("at %v, %d%%: %v, want %v", tt.speed, tt.timing.Max, d, tt.want)
+			}
+		})
+	}
+}
+
+// TestMastersInABubble: who waits for the bus does not keep the time of a bubble
+// from passing.
+func TestMastersInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChip(t, Blank(DefaultSerial), &Options{Timing: Full})
+		_ = c.Tx(0, []byte{0}, nil)
+		time.Sleep(wakeDelay)
+		start := time.Now()
+		for range 3 {
+			go func() {
+				for range 10 {
+					_ = c.Tx(c.addr, []byte{0}, nil)
+				}
+			}()
+		}
+		synctest.Wait()
+		time.Sleep(time.Until(start.Add(30 * 20 * 10 * time.Microsecond)))
+		synctest.Wait()
+		if err := c.Tx(c.addr, []byte{0}, nil); err != nil || time.Since(start) != 31*20*10*time.Microsecond {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
 func TestWatchdog(t *testing.T) {
 	clock := new(ManualClock)
 	s := must(t)(Everything(DefaultSerial, nil))

@@ -98,6 +98,11 @@ func FuzzBus(f *testing.F) {
 					t.Fatalf("locked slot %d changed", n)
 				}
 			}
+			for n := range 16 { // keys that were made on the way, too
+				if key := after.Slot(n)[4:36]; after.keyConfig(n).private() && bytes.Count(key, key[:1]) < 32 && bytes.Contains(seen, key) {
+					t.Fatalf("the private key of slot %d was read", n)
+				}
+			}
 			if s.DataLocked() {
 				for _, secret := range secretsOf(s) {
 					if bytes.Contains(seen, secret) {
@@ -105,6 +110,61 @@ func FuzzBus(f *testing.F) {
 					}
 				}
 			}
+		}
+	})
+}
+
+// FuzzState: any file is refused, or is a chip that works and has the same file.
+func FuzzState(f *testing.F) {
+	for _, s := range []*State{Blank(DefaultSerial), newState(DefaultSerial, configEverything)} {
+		b, err := s.MarshalBinary()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		b = bytes.Clone(b)
+		b[cfgLockConfig], b[cfgLockData] = 0, 0
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var s State
+		if s.UnmarshalBinary(in) != nil {
+			return
+		}
+		_ = s.String()
+		_, _ = s.Chain()
+		if out, err := s.MarshalBinary(); err != nil || !bytes.Equal(in, out) {
+			t.Fatalf("another file is written: %v", err)
+		}
+		c, err := New(&s, nil)
+		if err != nil {
+			return
+		}
+		_ = c.Tx(0, []byte{0}, nil)
+		r := make([]byte, 7)
+		// A chip that configures a general call as its address cannot be read.
+		if err := c.Tx(c.addr, unhex(t, "03 07 30 00 00 00 03 5d"), r); c.addr != 0 && (err != nil || !checkCRC(r)) {
+			t.Fatalf("Info: % x, %v", r, err)
+		}
+	})
+}
+
+// FuzzParseFaults: what is taken makes faults that fire without a panic.
+func FuzzParseFaults(f *testing.F) {
+	f.Add("nack:rate=0.01,corrupt-out:rate=0.001,power-cut:at=17,seed=4")
+	f.Add("self-test:tests=0x05:op=119:count=2")
+	f.Fuzz(func(t *testing.T, s string) {
+		faults, err := ParseFaults(s)
+		if err != nil {
+			return
+		}
+		for range 3 {
+			for _, k := range faultKinds {
+				faults.fires(k, opInfo)
+			}
+		}
+		if n := faults.selfTest(1, opSelfTest); n > 1 {
+			t.Errorf("tests %02x failed that did not run", n)
 		}
 	})
 }
