@@ -34,7 +34,7 @@ var longest = map[byte][3]int{
 type pace struct {
 	known bool
 	last  time.Duration
-	low   time.Duration // the shortest in the recent past
+	low   time.Duration // the shortest of the last hundred or so
 }
 
 // saw takes note of a command that was answered after d.
@@ -42,7 +42,7 @@ func (p *pace) saw(d time.Duration) {
 	if !p.known || d < p.low {
 		p.low = d
 	} else {
-		p.low += (d - p.low) / 16
+		p.low += (d - p.low) / 64
 	}
 	p.known, p.last = true, d
 }
