@@ -124,6 +124,20 @@ func NewApplication(m Module, opts *ApplicationOptions) (Module, error) {
 	return app, nil
 }
 
+// Waiting returns how many calls wait for the devices of a module of NewModule, of
+// all its applications; 0 for another module.
+func Waiting(m Module) int {
+	of, ok := m.(*module)
+	if !ok {
+		return 0
+	}
+	n := 0
+	for _, s := range of.root.slots {
+		n += s.gate.queue()
+	}
+	return n
+}
+
 // applications are those of a root module.
 type applications struct {
 	mu   sync.Mutex

@@ -12,6 +12,8 @@ require (
 require go.yaml.in/yaml/v3 v3.0.5 // indirect
 
 require (
+	github.com/BurntSushi/toml v1.6.0
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/google/go-tpm v0.9.8
 	periph.io/x/conn/v3 v3.7.2
 	periph.io/x/host/v3 v3.8.5

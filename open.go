@@ -58,6 +58,22 @@ func Open(ctx context.Context, name string, opts *Options) (*Token, error) {
 	return nil, fail(fmt.Sprintf("open %q", name), err, "")
 }
 
+// OpenModule opens the module of the given name, as Open does, for programs that
+// want Cryptoki itself: sessions, handles, logins. A name of a backend gives the
+// core over one token. The parameters token and pin-file are Open's alone. Close
+// closes everything that was opened.
+func OpenModule(ctx context.Context, name string) (Module, error) {
+	params, err := driver.ParseName(name)
+	if err != nil {
+		return nil, fail("open", err, "")
+	}
+	m, err := openModule(ctx, params)
+	if err != nil {
+		return nil, fail(fmt.Sprintf("open %q", name), err, "")
+	}
+	return m, nil
+}
+
 // openModule returns the module over the token, or behind the scheme, of a name.
 func openModule(ctx context.Context, params *driver.Params) (Module, error) {
 	modules.RLock()

@@ -224,6 +224,14 @@ type RandomSeeder interface {
 	SeedRandom(ctx context.Context, seed []byte) error
 }
 
+// A Resetter is a token whose device can be lost and reached again: a bus that
+// hung, a service that was restarted.
+type Resetter interface {
+	// Resets returns how often that has happened since the token was opened.
+	// It may be called at any time, also concurrently.
+	Resets() uint64
+}
+
 // An Authenticator is a token with PINs.
 type Authenticator interface {
 	// Login checks the PIN and makes what it protects usable until Logout.

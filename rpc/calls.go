@@ -437,11 +437,13 @@ func (c *conn) sessionCall(ctx context.Context, s cryptoki.Session, h uint64, id
 		if err := r.end(); err != nil {
 			return err
 		}
-		if room.null || room.size > uint32(c.server.opts.MaxMessage) {
+		if room.size > uint32(c.server.opts.MaxMessage) {
 			return fmt.Errorf("%w: %d random bytes, the limit is %d", pkcs11.CKR_ARGUMENTS_BAD, room.size, c.server.opts.MaxMessage)
 		}
 		if room.size == 0 {
-			w.bytes(nil) // C programs try this to see whether there is a generator
+			// Programs try this to see whether there is a generator. Old clients
+			// send it as a NULL pointer.
+			w.bytes(nil)
 			return nil
 		}
 		return c.produce(w, room, func(out []byte) (int, error) {

@@ -44,7 +44,7 @@ func init() {
 		&deleteCommand,
 		&signCommand, &verifyCommand, &randomCommand,
 		&pinChangeCommand, &pinChangeSOCommand, &pinUnlockCommand,
-		&conformanceCommand, &doctorCommand, &versionCommand, &helpCommand,
+		&serveCommand, &conformanceCommand, &doctorCommand, &versionCommand, &helpCommand,
 	}
 }
 

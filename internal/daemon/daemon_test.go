@@ -1,0 +1,335 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/go-cryptoki/cryptoki"
+	_ "github.com/go-cryptoki/cryptoki/backends/soft"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+	"github.com/go-cryptoki/cryptoki/rpc"
+)
+
+// A log is one that several goroutines write.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// running is a daemon under test.
+type running struct {
+	*Daemon
+	socket string
+	log    *log
+	stop   func() error
+	reload func(*Config)
+}
+
+// start runs a daemon until stop or the end of the test.
+func start(t *testing.T, c *Config) *running {
+	t.Helper()
+	if c.Socket == "" {
+		c.Socket = filepath.Join(t.TempDir(), "socket")
+	}
+	require.NoError(t, c.Check())
+	r := &running{socket: c.Socket, log: &log{}}
+	var err error
+	r.Daemon, err = New(t.Context(), c, slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	next := make(chan *Config, 1)
+	hup := make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		done <- r.Run(ctx, hup, func() (*Config, error) {
+			c := <-next
+			return c, c.Check()
+		})
+	}()
+	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	r.reload = func(c *Config) {
+		next <- c
+		hup <- struct{}{}
+	}
+	t.Cleanup(func() { require.NoError(t, r.stop()) })
+	require.Eventually(t, func() bool { return alive(&net.UnixAddr{Name: c.Socket, Net: "unix"}) == nil }, 10*time.Second, time.Millisecond)
+	return r
+}
+
+var userPIN, soPIN = []byte("12345678"), []byte("87654321")
+
+func softToken(t *testing.T) string {
+	t.Helper()
+	name := "soft:dir=" + filepath.Join(t.TempDir(), "token")
+	token, err := cryptoki.Open(t.Context(), name+";create=true", nil)
+	require.NoError(t, err)
+	defer token.Close()
+	require.NoError(t, token.Initialize(t.Context(), cryptoki.Setup{Label: "gateway", SOPIN: soPIN, UserPIN: userPIN}))
+	return name
+}
+
+func dial(t *testing.T, path string) *rpc.Client {
+	t.Helper()
+	c, err := rpc.Dial(t.Context(), path, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+const rw = pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION
+
+// Two tokens, one of which the user may only read and one not see.
+func TestRules(t *testing.T) {
+	ctx := t.Context()
+	me, err := user.Current()
+	require.NoError(t, err)
+	a, b, hidden := softToken(t), softToken(t), softToken(t)
+	d := start(t, &Config{Tokens: []Token{
+		{Name: hidden, Allow: []string{"54321"}, ReadOnly: []string{"54322"}},
+		{Name: a, Allow: []string{me.Uid}},
+		{Name: b, Allow: []string{"54321"}, ReadOnly: []string{me.Username}},
+	}})
+	c := dial(t, d.socket)
+	slots, err := c.Slots(ctx, true)
+	require.NoError(t, err)
+	require.Equal(t, []pkcs11.SlotID{1, 2}, slots)
+
+	s, err := c.OpenSession(ctx, 1, rw)
+	require.NoError(t, err)
+	require.NoError(t, s.Login(ctx, pkcs11.CKU_USER, userPIN))
+
+	info, err := c.TokenInfo(ctx, 2)
+	require.NoError(t, err)
+	require.NotZero(t, info.Flags&pkcs11.CKF_WRITE_PROTECTED)
+	_, err = c.OpenSession(ctx, 2, rw)
+	require.ErrorIs(t, err, pkcs11.CKR_TOKEN_WRITE_PROTECTED)
+	require.ErrorIs(t, c.InitToken(ctx, 2, soPIN, "mine"), pkcs11.CKR_TOKEN_WRITE_PROTECTED)
+	s, err = c.OpenSession(ctx, 2, pkcs11.CKF_SERIAL_SESSION)
+	require.NoError(t, err)
+	require.NoError(t, s.Login(ctx, pkcs11.CKU_USER, userPIN))
+	si, err := s.Info(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, si.Slot)
+	_, err = s.CreateObject(ctx, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA), pkcs11.Attr(pkcs11.CKA_TOKEN, true)})
+	require.ErrorIs(t, err, pkcs11.CKR_SESSION_READ_ONLY)
+	_, err = c.OpenSession(ctx, 3, rw)
+	require.ErrorIs(t, err, pkcs11.CKR_SLOT_ID_INVALID)
+}
+
+func TestAccess(t *testing.T) {
+	peer := rpc.Peer{Known: true, PID: 1, UID: 4001, GID: 4002}
+	group, err := user.LookupGroupId("0")
+	require.NoError(t, err)
+	for _, c := range []struct {
+		allow, readOnly []string
+		peer            rpc.Peer
+		want            access
+	}{
+		{nil, nil, peer, full},
+		{nil, nil, rpc.Peer{}, full},
+		{[]string{"4001"}, nil, peer, full},
+		{[]string{"4001"}, []string{"4001"}, peer, full},
+		{[]string{"4002"}, []string{"4001"}, peer, readOnly},
+		{[]string{"4002"}, nil, peer, noAccess},
+		{nil, []string{"4002"}, peer, noAccess},
+		{[]string{"*"}, nil, rpc.Peer{}, full},
+		{[]string{"0"}, nil, rpc.Peer{}, noAccess},
+		{[]string{"@" + group.Name}, nil, rpc.Peer{Known: true, UID: 4001, GID: 0}, full},
+		{[]string{"@" + group.Name}, nil, peer, noAccess},
+		{[]string{"@no-such-group", "no-such-user"}, nil, peer, noAccess},
+	} {
+		token := Token{Allow: c.allow, ReadOnly: c.readOnly}
+		require.Equal(t, c.want, token.access(c.peer), "%v %v %+v", c.allow, c.readOnly, c.peer)
+	}
+}
+
+// Clients that are there go on after a reload, with what they had; new ones are
+// under the new rules.
+func TestReload(t *testing.T) {
+	ctx := t.Context()
+	a, b := softToken(t), softToken(t)
+	d := start(t, &Config{Tokens: []Token{{Name: a}}})
+	before := dial(t, d.socket)
+	s, err := before.OpenSession(ctx, 1, rw)
+	require.NoError(t, err)
+	serial := func(c *rpc.Client) string {
+		info, err := c.TokenInfo(ctx, 1)
+		require.NoError(t, err)
+		return info.SerialNumber
+	}
+	first := serial(before)
+
+	d.reload(&Config{Socket: d.socket, Tokens: []Token{{Name: b}}})
+	require.Eventually(t, func() bool { return strings.Contains(d.log.String(), "configuration reloaded") }, 10*time.Second, time.Millisecond)
+	after := dial(t, d.socket)
+	require.NotEqual(t, first, serial(after))
+	require.NoError(t, s.Login(ctx, pkcs11.CKU_USER, userPIN), "the client of before")
+	require.Equal(t, first, serial(before))
+	require.NoError(t, before.Close())
+	require.Eventually(t, func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.tokens) == 1
+	}, 10*time.Second, time.Millisecond, "the token that is gone is closed with its last client")
+
+	// A configuration that does not open changes nothing.
+	d.reload(&Config{Socket: d.socket, Tokens: []Token{{Name: "soft:dir=" + t.TempDir() + "/none"}}})
+	require.Eventually(t, func() bool { return strings.Contains(d.log.String(), "stays as it was") }, 10*time.Second, time.Millisecond)
+	require.NotEqual(t, first, serial(dial(t, d.socket)))
+}
+
+// The daemon is stopped and started again: a Token goes on, and logs in again.
+func TestRestart(t *testing.T) {
+	ctx := t.Context()
+	name := softToken(t)
+	socket := filepath.Join(t.TempDir(), "socket")
+	d := start(t, &Config{Socket: socket, Tokens: []Token{{Name: name}}})
+	token, err := cryptoki.Open(ctx, "unix:path="+socket, &cryptoki.Options{
+		PIN: func(context.Context, pkcs11.UserType, pkcs11.TokenInfo) ([]byte, error) {
+			return bytes.Clone(userPIN), nil
+		},
+	})
+	require.NoError(t, err)
+	defer token.Close()
+	signer, err := token.GenerateKey(ctx, cryptoki.KeySpec{Label: "k", Algorithm: cryptoki.P256})
+	require.NoError(t, err)
+	digest := make([]byte, 32)
+	_, err = signer.Sign(nil, digest, nil)
+	require.NoError(t, err)
+	require.NoError(t, d.stop())
+	_, err = os.Stat(socket)
+	require.ErrorIs(t, err, os.ErrNotExist, "the socket is removed")
+	_, err = signer.Sign(nil, digest, nil)
+	require.ErrorIs(t, err, pkcs11.CKR_DEVICE_REMOVED)
+	start(t, &Config{Socket: socket, Tokens: []Token{{Name: name}}})
+	_, err = signer.Sign(nil, digest, nil)
+	require.NoError(t, err)
+}
+
+func TestMetrics(t *testing.T) {
+	ctx := t.Context()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().String()
+	require.NoError(t, l.Close())
+	d := start(t, &Config{Metrics: address, Tokens: []Token{{Name: softToken(t)}}})
+	c := dial(t, d.socket)
+	s, err := c.OpenSession(ctx, 1, rw)
+	require.NoError(t, err)
+	require.ErrorIs(t, s.Login(ctx, pkcs11.CKU_USER, []byte("wrong-one")), pkcs11.CKR_PIN_INCORRECT)
+	get := func(request string) string {
+		conn, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		defer conn.Close()
+		fmt.Fprint(conn, request)
+		b, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		return string(b)
+	}
+	// The call is counted when the client has its answer already.
+	require.Eventually(t, func() bool {
+		return strings.Contains(get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), `cryptoki_calls_total{call="C_Login",code="CKR_PIN_INCORRECT"} 1`)
+	}, 10*time.Second, time.Millisecond)
+	page := get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.True(t, strings.HasPrefix(page, "HTTP/1.1 200 OK\r\n"))
+	for _, want := range []string{
+		"cryptoki_connections 1\n",
+		`cryptoki_calls_total{call="C_OpenSession",code="CKR_OK"} 1`,
+		`cryptoki_call_duration_seconds_count{call="C_Login"} 1`,
+		`cryptoki_call_duration_seconds_bucket{call="C_Login",le="+Inf"} 1`,
+		`cryptoki_queue{slot="1",token="gateway"} 0`,
+	} {
+		require.Contains(t, page, want)
+	}
+	require.True(t, strings.HasPrefix(get("GET / HTTP/1.1\r\n\r\n"), "HTTP/1.1 404 "))
+	get("garbage\r\n\r\n")
+
+	log := d.log.String()
+	require.Contains(t, log, "level=WARN msg=call name=C_Login")
+	require.NotContains(t, log, "wrong-one")
+}
+
+// What is wrong with a configuration is said with the cure.
+func TestConfig(t *testing.T) {
+	token := "[[token]]\nname = \"soft:dir=/x\"\n"
+	for text, want := range map[string]string{
+		"":                                           "no token is named",
+		token + "sockets = \"/x\"\n":                 `unknown key "token.sockets"`,
+		"socket = \n" + token:                        "cryptoki.toml:1:",
+		"mode = \"rw\"\n" + token:                    `mode "rw": want octal`,
+		"group = \"no-such\"\n" + token:              "there is none of that name",
+		"metrics = \"0.0.0.0:9469\"\n" + token:       "only a loopback address",
+		"metrics = \"9469\"\n" + token:               "want an address",
+		token + token:                                "named twice",
+		"[[token]]\nallow = [\"0\"]\n":               "token 1 has no name",
+		token + "allow = [\"no-such-user\"]\n":       `there is no user "no-such-user"`,
+		token + "read-only = [\"@no-such-group\"]\n": `there is no group "no-such-group"`,
+		"socket = \"/" + strings.Repeat("x", 200) + "\"\n" + token: "at most 107 bytes",
+	} {
+		path := filepath.Join(t.TempDir(), "cryptoki.toml")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		_, err := Load(path)
+		require.ErrorContains(t, err, want, "%q", text)
+	}
+	_, err := Load(filepath.Join(t.TempDir(), "none.toml"))
+	require.ErrorContains(t, err, "name tokens with -t")
+}
+
+// A socket that nobody serves is replaced, one that is served and other files are
+// not.
+func TestListen(t *testing.T) {
+	dir := t.TempDir()
+	c := &Config{Socket: filepath.Join(dir, "socket"), Mode: "0620", Tokens: []Token{{Name: "soft:"}}}
+	l, err := net.Listen("unix", c.Socket)
+	require.NoError(t, err)
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	_, err = c.listen()
+	require.ErrorContains(t, err, "another process serves on it")
+	require.NoError(t, l.Close())
+	l, err = c.listen()
+	require.NoError(t, err)
+	fi, err := os.Stat(c.Socket)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o620), fi.Mode().Perm())
+	require.NoError(t, l.Close())
+
+	require.NoError(t, os.WriteFile(c.Socket, nil, 0o600))
+	_, err = c.listen()
+	require.ErrorContains(t, err, "is no socket")
+	c.Socket = filepath.Join(dir, "none", "socket")
+	_, err = c.listen()
+	require.ErrorContains(t, err, "RuntimeDirectory")
+}
+
+// A token that does not open is named.
+func TestNew(t *testing.T) {
+	_, err := New(t.Context(), &Config{Tokens: []Token{{Name: softToken(t)}, {Name: "soft:dir=" + t.TempDir() + "/none"}}}, slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, "/none")
+	_, err = New(t.Context(), &Config{Tokens: []Token{{Name: "chip:"}}}, slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, `no backend "chip"`)
+}
