@@ -21,7 +21,7 @@ var record = make([]byte, 400)
 // BenchmarkSave alternates a Save with a bare append and sync of the same number
 // of bytes, and reports how they compare.
 func BenchmarkSave(b *testing.B) {
-	s := open(b, b.TempDir())
+	s := open(b, privateDir(b))
 	raw, err := os.OpenFile(filepath.Join(b.TempDir(), "raw"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		b.Fatal(err)
@@ -53,7 +53,7 @@ func BenchmarkSave(b *testing.B) {
 func BenchmarkSaveWriters(b *testing.B) {
 	for _, writers := range []int{1, 8} {
 		b.Run(fmt.Sprint(writers), func(b *testing.B) {
-			s := open(b, b.TempDir())
+			s := open(b, privateDir(b))
 			var n atomic.Int64
 			var wg sync.WaitGroup
 			for range writers {
@@ -89,7 +89,7 @@ func fill(b *testing.B, dir string, n int) {
 func BenchmarkOpen(b *testing.B) {
 	for _, n := range []int{10, 1000, 10_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			dir := b.TempDir()
+			dir := privateDir(b)
 			fill(b, dir, n)
 			var s *fileflash.Store
 			for b.Loop() {
@@ -115,7 +115,7 @@ func BenchmarkOpen(b *testing.B) {
 }
 
 func BenchmarkLoad(b *testing.B) {
-	dir := b.TempDir()
+	dir := privateDir(b)
 	fill(b, dir, 1000)
 	s := open(b, dir)
 	for i := 0; b.Loop(); i++ {
@@ -126,7 +126,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 func BenchmarkChanges(b *testing.B) {
-	dir := b.TempDir()
+	dir := privateDir(b)
 	fill(b, dir, 10)
 	s := open(b, dir)
 	for b.Loop() {

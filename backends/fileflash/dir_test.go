@@ -207,5 +207,6 @@ func copyFile(t *testing.T, from, to string, mode fs.FileMode) {
 	require.NoError(t, err)
 	_, err = io.Copy(dst, src)
 	require.NoError(t, err)
+	require.NoError(t, dst.Chmod(mode)) // whatever the umask is
 	require.NoError(t, dst.Close())
 }

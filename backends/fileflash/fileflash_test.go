@@ -21,7 +21,7 @@ func open(t testing.TB, dir string) *fileflash.Store {
 func TestStore(t *testing.T) {
 	dirs := map[pal.Store]string{}
 	paltest.TestStore(t, func(t *testing.T) pal.Store {
-		dir := t.TempDir()
+		dir := privateDir(t)
 		s := open(t, dir)
 		dirs[s] = dir
 		return s

@@ -3,14 +3,15 @@ package fileflash
 import (
 	"bytes"
 	"fmt"
+	"path/filepath"
 	"testing"
 )
 
 // Looking whether an entry is durable moves the window; its head was then read
 // from where another one is, and records at the end of a window were lost.
 func TestReopenLogLongerThanTheWindow(t *testing.T) {
-	dir := t.TempDir()
-	s, err := Open(dir, nil)
+	dir := filepath.Join(t.TempDir(), "store")
+	s, err := Open(dir, &Options{Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
