@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+
+	"github.com/go-cryptoki/cryptoki/driver"
 )
 
 // openDir says that there is no store on this system: without a lock that ends
@@ -14,6 +16,12 @@ import (
 // the promises cannot be kept. OpenFS works.
 func openDir(string, bool) (FS, error) {
 	return nil, fmt.Errorf("%w on %s; keep the records in a pal.Mem or another pal.Store", errors.ErrUnsupported, runtime.GOOS)
+}
+
+// Diagnose says that there is no store on this system.
+func Diagnose(dir string) ([]driver.Finding, *Snapshot) {
+	_, err := openDir(dir, false)
+	return []driver.Finding{{Severity: driver.Problem, Name: "directory", Text: err.Error(), Cure: "see the message"}}, nil
 }
 
 func isFull(error) bool { return false }

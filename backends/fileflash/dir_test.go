@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -171,31 +170,44 @@ func TestReadOnlyDirectory(t *testing.T) {
 	dir := privateDir(t)
 	require.NoError(t, open(t, dir).Save("a", []byte("1")))
 	require.NoError(t, os.Chmod(filepath.Join(dir, "flash.log"), 0o400))
-	c := child(t, "readonly", dir)
+	dir, run := asNobody(t, dir)
+	require.NoError(t, os.Chmod(dir, 0o500))
+	defer os.Chmod(dir, 0o700)
+	run("readonly", dir)
+}
+
+// asNobody returns a function that runs children of this test as somebody who may
+// not pass over permissions, and a copy of the store in dir that is his: the
+// same if the test is not run by root.
+func asNobody(t *testing.T, dir string) (own string, run func(what string, args ...string) string) {
+	t.Helper()
+	var as *syscall.Credential
+	exe, err := os.Executable()
+	require.NoError(t, err)
 	if os.Geteuid() == 0 {
-		// Root may write anywhere, so somebody else has to try, where he can get.
-		top, err := os.MkdirTemp("", "fileflash-test")
+		top, err := os.MkdirTemp("", "fileflash-test") // where he can get
 		require.NoError(t, err)
-		defer os.RemoveAll(top)
+		t.Cleanup(func() { os.RemoveAll(top) })
 		require.NoError(t, os.Chmod(top, 0o755))
 		const nobody = 65534
+		as = &syscall.Credential{Uid: nobody, Gid: nobody}
 		moved := filepath.Join(top, "store")
 		require.NoError(t, os.Mkdir(moved, 0o700))
 		copyFile(t, filepath.Join(dir, "flash.log"), filepath.Join(moved, "flash.log"), 0o400)
-		exe := filepath.Join(top, "test")
-		copyFile(t, c.Path, exe, 0o755)
+		copyFile(t, exe, filepath.Join(top, "test"), 0o755)
 		require.NoError(t, os.Chown(moved, nobody, nobody))
 		require.NoError(t, os.Chown(filepath.Join(moved, "flash.log"), nobody, nobody))
-		dir = moved
-		env := c.Env
-		c = exec.Command(exe, dir)
-		c.Env, c.Dir = env, top
-		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		dir, exe = moved, filepath.Join(top, "test")
 	}
-	require.NoError(t, os.Chmod(dir, 0o500))
-	defer os.Chmod(dir, 0o700)
-	out, err := c.CombinedOutput()
-	require.NoError(t, err, string(out))
+	return dir, func(what string, args ...string) string {
+		t.Helper()
+		c := child(t, what, args...)
+		c.Path, c.Dir = exe, filepath.Dir(exe)
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+		out, err := c.CombinedOutput()
+		require.NoError(t, err, string(out))
+		return string(out)
+	}
 }
 
 func copyFile(t *testing.T, from, to string, mode fs.FileMode) {

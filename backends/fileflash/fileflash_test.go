@@ -1,7 +1,10 @@
 package fileflash_test
 
 import (
+	"os"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
 	"github.com/go-cryptoki/cryptoki/pal"
@@ -16,6 +19,15 @@ func open(t testing.TB, dir string) *fileflash.Store {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// privateDir returns a new directory that is the user's alone, whatever the umask
+// is.
+func privateDir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o700))
+	return dir
 }
 
 func TestStore(t *testing.T) {

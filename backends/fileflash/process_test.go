@@ -54,13 +54,6 @@ func child(t *testing.T, what string, args ...string) *exec.Cmd {
 	return c
 }
 
-func privateDir(t testing.TB) string {
-	t.Helper()
-	dir := t.TempDir()
-	require.NoError(t, os.Chmod(dir, 0o700))
-	return dir
-}
-
 // childWrite changes a pair of records and a counter for ever, and says after
 // each change how far it is.
 func childWrite(args []string) error {

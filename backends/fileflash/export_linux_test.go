@@ -1,0 +1,8 @@
+package fileflash
+
+// Wear is what a device says of its wear.
+func Wear(sys string, dev uint64) (device string, life, eol int) {
+	var m medium
+	m.wear(sys, dev)
+	return m.device, m.life, m.eol
+}
