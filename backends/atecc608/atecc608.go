@@ -21,7 +21,6 @@ import (
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync/atomic"
 
@@ -73,7 +72,7 @@ type Options struct {
 type Token struct {
 	dev     *atecc.Device
 	opts    Options
-	closers []io.Closer // what open opened
+	closing func() error // closes what open opened; nil if nothing
 
 	batcher pal.Batcher // nil if the store is none; likewise the next two
 	locker  pal.Locker
@@ -338,8 +337,8 @@ func (t *Token) Close() error {
 		clear(r.value)
 	}
 	err := t.dev.Close()
-	for _, c := range t.closers {
-		err = errors.Join(err, c.Close())
+	if t.closing != nil {
+		err = errors.Join(err, t.closing())
 	}
 	return err
 }

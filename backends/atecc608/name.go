@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -18,6 +17,7 @@ import (
 	"github.com/go-cryptoki/cryptoki/backends/atecc608/i2csock"
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
 	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -104,37 +104,38 @@ func parseName(params *driver.Params) (*name, error) {
 }
 
 // open opens the bus, the directory and the token, which closes them.
-func (n *name) open(ctx context.Context) (_ *Token, err error) {
+func (n *name) open(ctx context.Context) (*Token, error) {
 	opts := n.opts
 	if err := n.read(&opts); err != nil {
 		return nil, err
 	}
-	bus, err := openBus(ctx, n.bus)
+	bus, store, closing, err := n.openParts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	closers := []io.Closer{bus}
-	defer func() {
-		if err != nil {
-			for _, c := range closers {
-				err = errors.Join(err, c.Close())
-			}
-		}
-	}()
-	if n.dir != "" {
-		store, err := fileflash.Open(n.dir, &n.flash)
-		if err != nil {
-			return nil, storeError("open the directory", err)
-		}
-		closers = append(closers, store)
-		opts.Store = store
-	}
+	opts.Store = store
 	t, err := New(ctx, bus, &opts)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, closing())
 	}
-	t.closers = closers
+	t.closing = closing
 	return t, nil
+}
+
+// openParts opens the bus and the directory, nil if there is none.
+func (n *name) openParts(ctx context.Context) (bus i2c.Bus, store pal.Store, closing func() error, err error) {
+	b, err := openBus(ctx, n.bus)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if n.dir == "" {
+		return b, nil, b.Close, nil
+	}
+	f, err := fileflash.Open(n.dir, &n.flash)
+	if err != nil {
+		return nil, nil, nil, errors.Join(storeError("open the directory", err), b.Close())
+	}
+	return b, f, func() error { return errors.Join(b.Close(), f.Close()) }, nil
 }
 
 // read reads the files that are named.

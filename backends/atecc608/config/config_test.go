@@ -154,6 +154,16 @@ func TestPlanErrors(t *testing.T) {
 	}
 }
 
+func TestPlanOfDigitsAlone(t *testing.T) {
+	want := plan(t, "generic")
+	for _, b := range [][]byte{want.Zone[:], want.Zone[16:]} {
+		p, err := ParsePlan(hex.EncodeToString(b[:20]) + "\n  " + hex.EncodeToString(b[20:]) + "\n")
+		if err != nil || p.Zone != want.Zone {
+			t.Errorf("%d bytes: %v", len(b), err)
+		}
+	}
+}
+
 func TestApply(t *testing.T) {
 	p := plan(t, "generic")
 	var chip Zone

@@ -58,10 +58,15 @@ func Named(name string) (*Plan, error) {
 //	16: C0 00 00 00 85 20 …
 //	slot 0: device TLS key
 //
-// A number sign begins a comment; those before the first line are About. The
+// A number sign begins a comment; those before the first line are About. Nothing
+// but hexadecimal digits is taken, too: all 128 bytes, or those from 16 on. The
 // plan is not checked: see Zone.Check.
 func ParsePlan(text string) (*Plan, error) {
 	p := new(Plan)
+	if b, err := hex.DecodeString(strings.Join(strings.Fields(text), "")); err == nil && (len(b) == Size || len(b) == Size-offAddress) {
+		copy(p.Zone[Size-len(b):], b)
+		return p, nil
+	}
 	var have [Size]bool
 	begun := false
 	number := 0
