@@ -2,6 +2,7 @@ package cryptoki
 
 import (
 	"iter"
+	"slices"
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/internal/rules"
@@ -229,8 +230,12 @@ func (x *objectIndex) labelled(label string) iter.Seq[*object] {
 // canonical template, private ones only if the user is logged in, in the order
 // of their creation.
 func (x *objectIndex) find(template pkcs11.Template, user bool, dst []pkcs11.ObjectHandle) []pkcs11.ObjectHandle {
+	// Hardware features are found by those who ask for them. PKCS #11 v2.40 §4.3.1.
+	features := slices.ContainsFunc(template, func(a pkcs11.Attribute) bool {
+		return a.Type == pkcs11.CKA_CLASS && a.Uint() == uint64(pkcs11.CKO_HW_FEATURE)
+	})
 	check := func(o *object) {
-		if (user || !o.private) && o.matches(template) {
+		if (user || !o.private) && (features || o.class != pkcs11.CKO_HW_FEATURE) && o.matches(template) {
 			dst = append(dst, o.handle)
 		}
 	}
