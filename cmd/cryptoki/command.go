@@ -44,6 +44,7 @@ func init() {
 		&deleteCommand,
 		&signCommand, &verifyCommand, &randomCommand,
 		&pinChangeCommand, &pinChangeSOCommand, &pinUnlockCommand,
+		&slotListCommand, &slotLockCommand,
 		&serveCommand, &conformanceCommand, &doctorCommand, &versionCommand, &helpCommand,
 	}
 }

@@ -127,6 +127,9 @@ func (o *options) take(arg string, args []string) ([]string, error) {
 }
 
 func (o *options) find(name string, long bool) *option {
+	if long && name == "backend" {
+		name = "token" // what it is called elsewhere
+	}
 	for _, opt := range o.list {
 		if long && opt.long == name || !long && opt.short == name && name != "" {
 			return opt

@@ -17,22 +17,43 @@ var initCommand = command{
 	about: `The SO PIN is what a forgotten user PIN is replaced with; the user PIN is what
 the keys are used with. If the token's name is a directory that does not exist,
 it is made. On a token that is initialized already, --erase destroys everything
-on it, and the SO PIN must be the one that it has.`,
+on it, and the SO PIN must be the one that it has.
+
+A chip (atecc608:) becomes a token once, by --config: the configuration, its 128
+bytes and what each slot is for are shown; --lock, which is asked for and can
+never be undone, makes it final. What was interrupted goes on when the same
+command is given again. generic is a TLS identity, generic-pin the same with a
+user PIN, keep a chip that comes configured.`,
 	pins: wantUser | wantSO,
 	json: tokenFields,
 	example: []example{
 		{"a new token; both PINs are asked for", "cryptoki -t soft:dir=/var/lib/gateway/token init --label gateway"},
 		{"without a terminal", "cryptoki init --label gateway --so-pin-file so.pin --pin-file user.pin"},
+		{"a blank chip: look first, then make it final", "cryptoki -t 'atecc608:bus=1;dir=/var/lib/gateway/chip' init --config generic --dry-run"},
+		{"", "cryptoki -t 'atecc608:bus=1;dir=/var/lib/gateway/chip' init --config generic --lock"},
 		{"from a password manager, the SO PIN in the first line", "pass gateway | cryptoki init --label gateway --so-pin-fd 0 --pin-fd 0"},
 	},
 	flags: func(o *options) runFunc {
 		var s cryptoki.Setup
 		var noPIN, yes bool
+		var chip chipSetup
 		o.str(&s.Label, "label,l", "NAME", "label of the token, at most 32 bytes")
 		o.flag(&s.Erase, "erase", "destroy everything on a token that is initialized already")
-		o.flag(&yes, "yes,y", "do not ask before --erase")
+		o.flag(&yes, "yes,y", "do not ask before --erase and --lock")
 		o.flag(&noPIN, "no-user-pin", "set no user PIN: for a token that needs none, or one that the SO sets later")
+		o.str(&chip.config, "config", "NAME|FILE", "configure a chip: generic, generic-pin, keep, or a file")
+		o.flag(&chip.lock, "lock", "lock the chip, for ever")
+		o.flag(&chip.dryRun, "dry-run", "show what there is to do to a chip, and change nothing")
 		return func(ctx context.Context, a *app, _ []string) error {
+			if chip.config != "" {
+				if a.json {
+					return usagef("init: --config has no JSON output")
+				}
+				chip.yes = yes
+				return a.initChip(ctx, s.Label, chip)
+			} else if chip.lock || chip.dryRun {
+				return usagef("init: --lock and --dry-run are for chips: give --config too")
+			}
 			return a.initialize(ctx, s, noPIN, yes)
 		}
 	},

@@ -14,8 +14,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/big"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +30,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	cryptoki "github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/backends/atecc608/ateccsim"
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
 	"github.com/go-cryptoki/cryptoki/backends/soft"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -85,6 +88,7 @@ func TestStories(t *testing.T) {
 			"extractable": cmdExtractable,
 			"documented":  cmdDocumented,
 			"json":        cmdJSON,
+			"chip":        cmdChip,
 		},
 	})
 }
@@ -430,4 +434,33 @@ func withFD() {
 		}
 		panic(err)
 	}
+}
+
+// chip name: a simulated chip on the socket chip.sock until the story ends, with
+// the chips of atecc-sim by their names.
+func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
+	make, ok := map[string]func([9]byte, io.Reader) (*ateccsim.State, error){
+		"blank":     func(serial [9]byte, _ io.Reader) (*ateccsim.State, error) { return ateccsim.Blank(serial), nil },
+		"generic":   ateccsim.Generic,
+		"trustflex": ateccsim.TrustFLEX,
+		"trustgo":   ateccsim.TrustGO,
+	}[strings.Join(args, " ")]
+	if neg || !ok {
+		ts.Fatalf("usage: chip blank|generic|trustflex|trustgo")
+	}
+	state, err := make(ateccsim.DefaultSerial, nil)
+	ts.Check(err)
+	chip, err := ateccsim.New(state, nil)
+	ts.Check(err)
+	l, err := net.Listen("unix", ts.MkAbs("chip.sock"))
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := ateccsimServe(ctx, l, chip)
+	ts.Defer(func() { cancel(); <-done })
+}
+
+func ateccsimServe(ctx context.Context, l net.Listener, chip *ateccsim.Chip) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- ateccsim.Serve(ctx, l, chip) }()
+	return done
 }
