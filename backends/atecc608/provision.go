@@ -295,10 +295,10 @@ func ProvisionName(ctx context.Context, params *driver.Params, opts *ProvisionOp
 	if o.Label == "" {
 		o.Label = n.opts.Label
 	}
-	bus, store, closing, err := n.openParts(ctx)
+	bus, store, closeParts, err := n.openParts(ctx)
 	if o.DryRun && errors.Is(err, fs.ErrNotExist) && n.dir != "" {
 		n.dir = ""
-		bus, _, closing, err = n.openParts(ctx)
+		bus, _, closeParts, err = n.openParts(ctx)
 		store = new(pal.Mem) // the directory that there would be
 	}
 	if err != nil {
@@ -307,7 +307,7 @@ func ProvisionName(ctx context.Context, params *driver.Params, opts *ProvisionOp
 	o.Store = store
 	p, err := Provision(ctx, bus, &o)
 	if err != nil {
-		return nil, nil, errors.Join(err, closing())
+		return nil, nil, errors.Join(err, closeParts())
 	}
-	return p, func() error { return errors.Join(p.Close(), closing()) }, nil
+	return p, func() error { return errors.Join(p.Close(), closeParts()) }, nil
 }

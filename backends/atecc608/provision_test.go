@@ -69,7 +69,7 @@ func TestProvision(t *testing.T) {
 				}
 			}
 			// Again, there is nothing to do.
-			if p, err = provision(t.Context(), chip, false, opts); err != nil {
+			if _, err = provision(t.Context(), chip, false, opts); err != nil {
 				t.Errorf("%s: once more: %v", name, err)
 			}
 			checkProvisioned(t, chip, store, []byte("123456"))
