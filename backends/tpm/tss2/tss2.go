@@ -207,7 +207,7 @@ func (k *Key) Marshal() ([]byte, error) {
 	}
 	b := element(tagOID, append(bytes.Clone(oid), byte(k.Type)))
 	if k.EmptyAuth {
-		b = append(b, element(tagContext|0, element(tagBoolean, []byte{0xFF}))...)
+		b = append(b, element(tagContext, element(tagBoolean, []byte{0xFF}))...)
 	}
 	if k.Policy != nil {
 		b = append(b, element(tagContext|1, k.Policy)...)
