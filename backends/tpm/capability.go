@@ -27,11 +27,12 @@ const (
 	ptLockoutInterval = 0x210
 	ptLockoutRecovery = 0x211
 
+	ptGroup = 0x100 // properties
+
 	permanentInLockout = 1 << 9
 )
 
-// properties reads from the property first on, as many as the TPM returns at
-// once.
+// properties reads the properties from first to last.
 func (c *channel) properties(first, last uint32) (map[uint32]uint32, error) {
 	all := make(map[uint32]uint32)
 	for first <= last {
@@ -43,18 +44,23 @@ func (c *channel) properties(first, last uint32) (map[uint32]uint32, error) {
 		if tpm2.TPMCap(r.u32()) != tpm2.TPMCapTPMProperties {
 			return nil, failed("read the properties of the TPM", errGarbled)
 		}
-		n := r.u32()
-		for ; n > 0 && !r.bad; n-- {
-			first = r.u32()
-			all[first] = r.u32()
-			first++
+		// A TPM returns one group of properties at a time. Part 3, 30.2.
+		next := first/ptGroup*ptGroup + ptGroup
+		if more {
+			next = first
 		}
-		if !r.done() || len(all) > 1000 {
+		for n := r.u32(); n > 0 && !r.bad; n-- {
+			property, value := r.u32(), r.u32()
+			if property < first {
+				return nil, failed("read the properties of the TPM", errGarbled)
+			}
+			all[property] = value
+			next = max(next, property+1)
+		}
+		if !r.done() || next == first {
 			return nil, failed("read the properties of the TPM", errGarbled)
 		}
-		if !more {
-			break
-		}
+		first = next
 	}
 	return all, nil
 }
