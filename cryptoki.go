@@ -185,3 +185,14 @@ type Destroyer interface {
 	// destroyed or does not exist. See DestroyObject.
 	DestroyObjects(ctx context.Context, objects ...pkcs11.ObjectHandle) error
 }
+
+// An Attester is a Session that can prove to others where a key is. Sessions of a
+// module made by NewModule are Attesters, and return CKR_FUNCTION_NOT_SUPPORTED if
+// their token is not a driver.Attester, or a driver.ChallengeAnswerer.
+type Attester interface {
+	Session
+	// Attest returns evidence about a private key: see driver.Attester.
+	Attest(ctx context.Context, key pkcs11.ObjectHandle, nonce []byte) ([]byte, error)
+	// AnswerChallenge answers a challenge: see driver.ChallengeAnswerer.
+	AnswerChallenge(ctx context.Context, challenge []byte) ([]byte, error)
+}

@@ -322,3 +322,23 @@ type Exporter interface {
 	// caller wipes them.
 	Export(ctx context.Context, types ...pkcs11.AttributeType) (pkcs11.Template, error)
 }
+
+// An Attester is a token that can prove to others where a key is.
+type Attester interface {
+	// Attest returns evidence that the private key o is in this token and was
+	// generated there, in a format of the backend's, for which the backend has a
+	// verifier. nonce is what the other side has chosen so that the evidence is
+	// fresh; 1 to 32 bytes are good for every token. A key for which that cannot
+	// be said, such as an imported one, is CKR_KEY_FUNCTION_NOT_PERMITTED.
+	Attest(ctx context.Context, o Object, nonce []byte) ([]byte, error)
+}
+
+// A ChallengeAnswerer is an Attester whose evidence is convincing only after it
+// has answered a challenge of the verifier.
+type ChallengeAnswerer interface {
+	Attester
+	// AnswerChallenge returns the answer to a challenge, both in a format of the
+	// backend's. A challenge that is malformed or for another token is
+	// CKR_DATA_INVALID.
+	AnswerChallenge(ctx context.Context, challenge []byte) ([]byte, error)
+}

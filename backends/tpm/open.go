@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,8 @@ func init() { driver.Register("tpm", openName) }
 //	parent=HANDLE     another storage key than 0x81000001
 //	channels=N        connections that are used at once: see Options.Channels
 //	owner-auth=FILE   the owner's authorization value, without the line's end
+//	endorsement-auth=FILE
+//	                  that of the endorsement hierarchy: see Options.EndorsementAuth
 //	last-try=true     check a PIN although a wrong one would lock the TPM
 //	simulated=true    allow a TPM in software on a device
 func openName(ctx context.Context, params *driver.Params) (driver.Token, error) {
@@ -96,6 +99,7 @@ func parseName(params *driver.Params) (*tokenName, error) {
 	swtpm := params.String("swtpm", "")
 	bus := params.String("bus", "full")
 	owner := params.String("owner-auth", "")
+	endorsement := params.String("endorsement-auth", "")
 	parent := params.String("parent", "")
 	bad := func(format string, args ...any) (*tokenName, error) {
 		return nil, fmt.Errorf("tpm: %w: %s", pkcs11.CKR_ARGUMENTS_BAD, fmt.Sprintf(format, args...))
@@ -140,13 +144,25 @@ func parseName(params *driver.Params) (*tokenName, error) {
 		}
 		n.opts.Parent = uint32(handle)
 	}
-	if owner != "" {
-		auth, err := os.ReadFile(owner)
-		if err != nil {
-			return nil, fmt.Errorf("tpm: the owner's authorization: %w: %w", pkcs11.CKR_ARGUMENTS_BAD, err)
-		}
-		n.opts.OwnerAuth = []byte(strings.TrimRight(string(auth), "\r\n"))
-		clear(auth)
+	var err error
+	if n.opts.OwnerAuth, err = authFile("owner", owner); err != nil {
+		return nil, err
+	}
+	if n.opts.EndorsementAuth, err = authFile("endorsement hierarchy", endorsement); err != nil {
+		return nil, err
 	}
 	return n, nil
+}
+
+// authFile reads an authorization value from a file, without the line's end. Without
+// a path it is empty.
+func authFile(whose, path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	auth, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("tpm: the authorization of the %s: %w: %w", whose, pkcs11.CKR_ARGUMENTS_BAD, err)
+	}
+	return bytes.TrimRight(auth, "\r\n"), nil
 }

@@ -217,11 +217,7 @@ func (c *channel) unseal(s *sealed, auth []byte) ([]byte, error) {
 	})
 	c.discard(salted, object)
 	object = 0
-	// A TPM that loses power after an object under protection was used counts that
-	// as a wrong try, unless it was told before. Part 1, 19.8.6.
-	if _, err := c.run(tpm2.TPMCCShutdown, nil, put16(nil, uint16(tpm2.TPMSUClear))); err != nil {
-		c.t.log(c.ctx, "the TPM cannot be told that a loss of power is none of an attack", "reason", err)
-	}
+	c.forgive()
 	if err != nil {
 		return nil, &spentError{err}
 	}
@@ -251,6 +247,15 @@ func (c *channel) discard(s *session, object uint32) {
 	}
 	c.end(s)
 	s.handle = 0
+}
+
+// forgive is to follow the use of an object under protection from dictionary
+// attacks: a TPM that loses power after one counts that as a wrong try, unless it
+// was told before. Part 1, 19.8.6.
+func (c *channel) forgive() {
+	if _, err := c.run(tpm2.TPMCCShutdown, nil, put16(nil, uint16(tpm2.TPMSUClear))); err != nil {
+		c.t.log(c.ctx, "the TPM cannot be told that a loss of power is none of an attack", "reason", err)
+	}
 }
 
 // A spentError is one of the TPM2_Unseal, after which nothing is tried again.

@@ -23,6 +23,8 @@ type session struct {
 	nonceCaller [nonceLen]byte
 	nonceTPM    []byte
 
+	policy bool // it is authorized by what was done in it, without a value
+
 	lost bool // its state is unknown, or it is gone
 	uses int
 	last time.Time
@@ -76,6 +78,9 @@ func (c *channel) start(salt bool) (*session, error) {
 
 // mac is the HMAC of a command or a response. Part 1, 19.6.5.
 func (s *session) mac(auth, hash, newer, older, others []byte, attrs byte) []byte {
+	if s.policy {
+		return nil // there is no key to make one. Part 1, 19.6.5
+	}
 	var key [128]byte
 	h := hmac.New(sha256.New, append(append(key[:0], s.key...), trimmed(auth)...))
 	h.Write(hash)

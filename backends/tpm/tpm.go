@@ -96,6 +96,10 @@ type Options struct {
 	// has to make the storage root key, and for persistent keys. It is empty on
 	// most TPMs, and is not kept in the store.
 	OwnerAuth []byte
+	// EndorsementAuth is the authorization value of the TPM's endorsement
+	// hierarchy, for AnswerChallenge, and for Attest on a TPM without endorsement
+	// certificate. It is empty on most TPMs, and is not kept in the store.
+	EndorsementAuth []byte
 	// LastTry allows to check a PIN although one more wrong one would lock the
 	// TPM. The default is to refuse with CKR_PIN_LOCKED and say when there will be
 	// another try.
@@ -131,6 +135,8 @@ type Token struct {
 	managed   atomic.Bool // there is a resource manager
 	foreign   atomic.Bool // the storage root key is not ours
 	lockout   atomic.Pointer[lockout]
+
+	endorsement atomic.Pointer[endorsement]
 
 	// Locks are taken in this order: pins, a channel's turn, io, mu.
 
