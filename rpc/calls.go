@@ -11,10 +11,14 @@ import (
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
+// alwaysApart are the calls that take long with every token.
+var alwaysApart = [callMax]bool{
+	callWaitForSlotEvent: true, callInitToken: true, callInitToken2: true, callInitPIN: true, callSetPIN: true,
+	callLogin: true, callLoginUser: true, callGenerateKeyPair: true,
+}
+
 // mayWait are the calls that may need the device, or much time, or wait for
-// those that do. Each is answered by a goroutine of its own, so that a client
-// with several threads is not held up by one of them, and a client that dies is
-// noticed.
+// those that do.
 var mayWait = [callMax]bool{
 	callFinalize: true, callInitToken: true, callInitToken2: true, callCloseSession: true, callCloseAllSessions: true,
 	callInitPIN: true, callSetPIN: true, callLogin: true, callLoginUser: true, callLogout: true,

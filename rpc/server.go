@@ -11,6 +11,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/go-cryptoki/cryptoki"
@@ -305,6 +306,9 @@ func (s *Server) watch() {
 						c.rw.Close()
 					}
 				}
+				if t := c.working.Load(); t != 0 && now.UnixNano()-t > int64(s.opts.CallTime) {
+					c.cancel() // which ends the connection, too
+				}
 			}
 			s.mu.Unlock()
 		}
@@ -372,8 +376,11 @@ type conn struct {
 	own     bool
 	ulong   uint8 // only the reading goroutine changes it
 
-	reading, writing atomic.Int64 // since when, in Unix nanoseconds; 0 while at rest
-	slow             atomic.Bool  // the watch has closed the connection
+	// Since when, in Unix nanoseconds, a message is being read or written, and a
+	// call answered by the reading goroutine; 0 while not.
+	reading, writing, working atomic.Int64
+	slow                      atomic.Bool          // the watch has closed the connection
+	slowCalls                 [callMax]atomic.Bool // see apart
 
 	state struct {
 		sync.Mutex
@@ -417,6 +424,9 @@ func (c *conn) serve() (err error) {
 	}
 
 	in := &input{c: c, buf: make([]byte, 1024)}
+	if sc, ok := c.rw.(syscall.Conn); ok {
+		in.raw, _ = sc.SyscallConn()
+	}
 	for {
 		code, body, err := in.message()
 		if err != nil {
@@ -448,6 +458,7 @@ var (
 // a header promises, and shrinks again after a large message.
 type input struct {
 	c        *conn
+	raw      syscall.RawConn // nil if there is none
 	buf      []byte
 	from, to int // what has been read and not used
 }
@@ -497,7 +508,7 @@ func (in *input) need(n int) error {
 		if begun && in.c.reading.Load() == 0 {
 			in.c.reading.Store(time.Now().UnixNano())
 		}
-		k, err := in.c.rw.Read(in.buf[in.to:])
+		k, err := in.read(begun)
 		in.to += k
 		switch {
 		case k > 0:
@@ -510,6 +521,26 @@ func (in *input) need(n int) error {
 		}
 	}
 	return nil
+}
+
+// read reads what is there. In the middle of a message the rest follows at once,
+// as clients write it in pieces: to try again is quicker than to sleep.
+func (in *input) read(begun bool) (int, error) {
+	if begun && in.raw != nil {
+		var n int
+		in.raw.Read(func(fd uintptr) bool {
+			for range 20 {
+				if n = readNow(fd, in.buf[in.to:]); n > 0 {
+					break
+				}
+			}
+			return true
+		})
+		if n > 0 {
+			return n, nil
+		}
+	}
+	return in.c.rw.Read(in.buf[in.to:])
 }
 
 // drain closes the connection when no call is under way.
@@ -551,8 +582,10 @@ func (c *conn) dispatch(code uint32, body []byte) error {
 		return fmt.Errorf("%w: %v has another signature", errMessage, id)
 	}
 	c.enter()
-	if !mayWait[id] {
-		c.answer(code, id, r)
+	if !c.apart(id) {
+		c.working.Store(time.Now().UnixNano())
+		c.answer(code, id, r, c.ctx)
+		c.working.Store(0)
 		clear(body)
 		c.leave()
 		return nil
@@ -570,8 +603,14 @@ func (c *conn) dispatch(code uint32, body []byte) error {
 		return errGone
 	}
 	go func() {
+		ctx := c.ctx
+		if id != callWaitForSlotEvent {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, c.server.opts.CallTime)
+			defer cancel()
+		}
 		mine := r.b
-		c.answer(code, id, r)
+		c.answer(code, id, r, ctx)
 		clear(mine)
 		<-c.calls
 		c.leave()
@@ -579,19 +618,30 @@ func (c *conn) dispatch(code uint32, body []byte) error {
 	return nil
 }
 
+// long is how much time a call has to take for the next one of its kind to get a
+// goroutine of its own.
+const long = time.Millisecond
+
+// apart reports whether a call is answered by a goroutine of its own. That costs
+// some microseconds, and gains a client with several threads that one does not
+// wait for the other, and that a client that dies is noticed: so it is for calls
+// that took long the last time.
+func (c *conn) apart(id callID) bool {
+	return mayWait[id] && (alwaysApart[id] || c.slowCalls[id].Load())
+}
+
 // answer performs a call and sends what comes of it.
-func (c *conn) answer(code uint32, id callID, r reader) {
+func (c *conn) answer(code uint32, id callID, r reader, ctx context.Context) {
 	begin := time.Now()
 	w := buffers.Get().(*writer)
 	w.version, w.own, w.ulong = c.version, c.own, *r.ulong
 	w.begin(id, calls[id].response)
-	ctx := c.ctx
-	if mayWait[id] && id != callWaitForSlotEvent {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.server.opts.CallTime)
-		defer cancel()
-	}
 	err := c.call(ctx, id, &r, w)
+	if mayWait[id] {
+		if took := time.Since(begin) > long; took != c.slowCalls[id].Load() {
+			c.slowCalls[id].Store(took)
+		}
+	}
 	w.ulong = *r.ulong
 	var failed pkcs11.Error
 	if err != nil {
