@@ -228,6 +228,95 @@ func TestOtherTrafficWakes(t *testing.T) {
 	c := newChip(t, Blank(DefaultSerial), &Options{TrafficWakes: true})
 	_ = c.Tx(0x01, []byte{0}, nil)
 	read(t, c, "04 11 33 43")
+	send(t, c, "01")
+	_ = c.Tx(0x55, []byte{0}, nil) // no 60 µs without an edge
+	refused(t, c, "after traffic that is no wake pulse")
+	// Its own address is long enough, and comes too early to be acknowledged.
+	c = newChip(t, must(t)(Configured(withAddress(0x02))), &Options{TrafficWakes: true})
+	if err := c.Tx(0x01, []byte{0}, nil); !errors.Is(err, ErrNACK) {
+		t.Errorf("the address that wakes: %v, want ErrNACK", err)
+	}
+	read(t, c, "04 11 33 43")
+}
+
+func withAddress(b byte) [ConfigSize]byte {
+	c := Blank(DefaultSerial).Config
+	c[cfgAddress] = b
+	return c
+}
+
+// TestLongestCommand: a count above what a command can have is an error of
+// communication, even with a right CRC.
+func TestLongestCommand(t *testing.T) {
+	c := newChip(t, Blank(DefaultSerial), nil)
+	wakeUp(t, c)
+	if _, s := call(t, c, opInfo, 0, 0, make([]byte, 155)); s != StatusParse {
+		t.Errorf("155 bytes: %v", s)
+	}
+	if _, s := call(t, c, opInfo, 0, 0, make([]byte, 156)); s != StatusCRC {
+		t.Errorf("156 bytes: %v", s)
+	}
+}
+
+// TestSelfTestAtWake is that of a chip whose configuration wants it: it takes
+// 20 ms, and its failure is in the token.
+func TestSelfTestAtWake(t *testing.T) {
+	clock := new(ManualClock)
+	s := must(t)(Everything(DefaultSerial, nil))
+	s.Config[cfgChipOptions] |= 1
+	c := newChip(t, s, &Options{Clock: clock, Timing: Timing{Min: 1, Max: 1}, Faults: NewFaults(0, Rule{Kind: SelfTest, At: 1})})
+	_ = c.Tx(0, []byte{0}, nil)
+	clock.Sleep(wakeDelayTested - 1)
+	refused(t, c, "before the self-test is over")
+	clock.Sleep(1)
+	read(t, c, "04 07 40 c2")
+	send(t, c, "03 07 1b 00 00 00 24 cd")
+	clock.Sleep(time.Millisecond)
+	read(t, c, "04 07 40 c2")
+	send(t, c, "01")
+	_ = c.Tx(0, []byte{0}, nil)
+	clock.Sleep(wakeDelayTested)
+	read(t, c, "04 11 33 43")
+}
+
+// TestExecutionTimes is that of each command with each clock divider, and that of
+// one that is refused at once.
+func TestExecutionTimes(t *testing.T) {
+	times := map[byte][3]int{ // ms
+		0x02: {5, 5, 5}, 0x08: {55, 55, 55}, 0x12: {45, 45, 45}, 0x15: {25, 35, 35}, 0x16: {20, 20, 20}, 0x17: {35, 35, 35},
+		0x1B: {23, 23, 23}, 0x1C: {50, 50, 50}, 0x20: {10, 10, 10}, 0x24: {25, 25, 25}, 0x28: {40, 40, 40}, 0x30: {5, 5, 5},
+		0x40: {115, 215, 653}, 0x41: {115, 220, 665}, 0x43: {75, 172, 531}, 0x45: {105, 295, 1085}, 0x46: {50, 50, 50},
+		0x47: {36, 42, 75}, 0x51: {27, 27, 27}, 0x56: {165, 165, 165}, 0x77: {250, 625, 2324}, 0x80: {80, 160, 480},
+	}
+	for op, cmd := range commands {
+		if want, ok := times[byte(op)]; (cmd != nil) != ok || ok && cmd.times != want {
+			t.Errorf("opcode %02x: %+v, want %v", op, cmd, want)
+		}
+	}
+	for i, mode := range []byte{0x00, 0x28, 0x68} {
+		clock := new(ManualClock)
+		s := Blank(DefaultSerial)
+		s.Config[cfgChipMode] = mode | chipModeWatchdog
+		c := newChip(t, s, &Options{Clock: clock, Timing: Timing{Min: 100, Max: 100}})
+		_ = c.Tx(0, []byte{0}, nil)
+		clock.Sleep(wakeDelay)
+		send(t, c, "03 07 77 3b 00 00 9d fb")
+		clock.Sleep(time.Duration(times[0x77][i])*time.Millisecond - 1)
+		refused(t, c, "during the self-test")
+		clock.Sleep(1)
+		read(t, c, "04 00 03 40")
+		send(t, c, "03 07 01 00 00 00 "+sum("07 01 00 00 00"))
+		clock.Sleep(time.Millisecond)
+		read(t, c, "04 03 83 42")
+		send(t, c, "03 07 77 40 00 00 "+sum("07 77 40 00 00"))
+		clock.Sleep(time.Millisecond)
+		read(t, c, "04 03 83 42")
+		// The watchdog is the long one.
+		clock.Sleep(watchdogLong - clock.Now().Sub(c.wokenAt) - 1)
+		send(t, c, "00")
+		clock.Sleep(1)
+		refused(t, c, "after 13 s")
+	}
 }
 
 // TestBusyTime is exact, in the fake time of a bubble.

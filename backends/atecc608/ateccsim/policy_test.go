@@ -179,6 +179,15 @@ func TestParse(t *testing.T) {
 		{opGenKey, 4, 16, 0}, {opGenKey, 0, slotTempKey, 0}, {opGenKey, 0x10, 8, 0}, {opSign, 2, 0, 0}, {opSign, 0x80, 16, 0},
 		{opECDH, 0x10, 0, 64}, {opECDH, 0x0C, 0, 63}, {opECDH, 1, 0, 64}, {opVerify, 1, 0, 64}, {opVerify, 2, 0, 128}, {opVerify, 3, 14, 64},
 		{opPrivWrite, 1, 0, 68}, {opPrivWrite, 0, 0, 36}, {opSHA, 5, 0, 0}, {opSHA, 1, 3, 2}, {opSHA, 0x40, 0, 0}, {opSHA, 7, 40, 41},
+		{opRead, 2, 0x1000, 0}, {opWrite, 0xC4, 0, 32}, {opGenDig, 3, 0x0104, 32}, {opNonce, 0x40, 0, 20}, {opNonce, 0x20, 0, 20},
+		{opNonce, 0, 1, 20}, {opNonce, 3, 0, 20}, {opNonce, 0x23, 0, 32}, {opNonce, 0xC3, 0, 32}, {opRandom, 0, 1, 0}, {opRandom, 0, 0, 1},
+		{opUpdateExtra, 0, 0x100, 0}, {opCounter, 0, 0, 1}, {opInfo, 2, 1, 0}, {opInfo, 4, 4, 0}, {opGenDig, 1, 2, 0}, {opGenDig, 4, 2, 0},
+		{opGenDig, 5, 16, 0}, {opGenDig, 2, 16, 0}, {opDeriveKey, 0, 16, 0}, {opDeriveKey, 0, 0, 31}, {opMAC, 0x80, 0, 32}, {opCheckMac, 0x10, 0, 77},
+		{opGenKey, 0x0C, slotTempKey, 0}, {opGenKey, 0, 0, 1}, {opGenKey, 0x14, 0, 3}, {opSign, 0, 0, 1}, {opECDH, 0x06, 0, 64}, {opVerify, 2, 5, 128},
+		{opVerify, 0x23, 14, 83}, {opVerify, 0x83, 14, 83}, {opVerify, 4, 0, 64}, {opVerify, 0, 16, 64}, {opPrivWrite, 0x40, 16, 68},
+		{opSHA, 0, 1, 0}, {opSHA, 1, 65, 65}, {opSHA, 2, 64, 64}, {opSHA, 0x82, 0, 0}, {opSHA, 4, 16, 0}, {opSHA, 3, 16, 0}, {opSHA, 6, 1, 0}, {opSHA, 8, 0, 0},
+		{opAES, 3, 0, 16}, {opAES, 0x08, 0, 16}, {opAES, 0, 16, 16}, {opKDF, 0x60, 0, 20}, {opKDF, 0x18, 0, 20}, {opKDF, 0x20, 0, 19},
+		{opSecureBoot, 5, 0, 32}, {opSecureBoot, 6, 0, 96}, {opSecureBoot, 5, 1, 96}, {opSecureBoot, 0x25, 0, 96}, {opSelfTest, 0, 1, 0}, {opLock, 0x05, 0, 0},
 		{opAES, 2, 0, 16}, {opAES, 0, 0, 15}, {opKDF, 0x80, 0, 20}, {opKDF, 0, 0, 3}, {opSelfTest, 0x40, 0, 0}, {opSecureBoot, 4, 0, 96},
 	} {
 		wantStatus(t, c, StatusParse, tt.op, tt.p1, tt.p2, make([]byte, tt.n))
@@ -323,4 +332,78 @@ func xyOf(t *testing.T, scalar byte) []byte {
 		t.Fatal(err)
 	}
 	return xy(k.PublicKey())
+}
+
+// TestSealedWrites sends an encrypted write where a slot or a lock phase does not
+// take one, with everything else in order.
+func TestSealedWrites(t *testing.T) {
+	data := bytes.Repeat([]byte{0xA5}, 32)
+	write := func(c *Chip, p1 byte, slot uint16) (data2 [][]byte) {
+		nonceT0(t, c)
+		wantStatus(t, c, StatusOK, opGenDig, 2, slot)
+		temp := c.vol.temp.low()
+		mac := c.mix(temp, []byte{opWrite, p1, byte(8 << 3), 0}, data)
+		return [][]byte{xor(data, temp), mac[:]}
+	}
+	for _, tt := range []struct {
+		name string
+		set  func(c *Chip)
+		p1   byte
+		want Status
+	}{
+		{"locked, as the slot wants it", nil, 0xC2, StatusOK},
+		{"locked, without bit 6", nil, 0x82, StatusOK},
+		{"unlocked", func(c *Chip) { c.ee.Config[cfgLockData] = unlocked }, 0xC2, StatusOK},
+		{"unlocked, without bit 6", func(c *Chip) { c.ee.Config[cfgLockData] = unlocked }, 0x82, StatusExec},
+		{"into a slot for clear writes", func(c *Chip) { c.ee.Config[cfgSlotConfig+17] &= 0x0F }, 0xC2, StatusExec},
+		{"into a slot for no writes", func(c *Chip) { c.ee.Config[cfgSlotConfig+17] = 0x84 }, 0xC2, StatusExec},
+		{"under another key", func(c *Chip) { c.ee.Config[cfgSlotConfig+17] = 0x49 }, 0xC2, StatusExec},
+	} {
+		c := vectorChip(t)
+		if tt.set != nil {
+			tt.set(c)
+		}
+		before := bytes.Clone(c.ee.Slot(8)[:32])
+		wantStatus(t, c, tt.want, opWrite, tt.p1, 8<<3, write(c, tt.p1, 4)...)
+		if got := c.ee.Slot(8)[:32]; tt.want == StatusOK != bytes.Equal(got, data) || tt.want != StatusOK && !bytes.Equal(got, before) {
+			t.Errorf("%s: slot 8 is %x", tt.name, got)
+		}
+	}
+}
+
+// TestRandomFirst signs after each command that runs the generator.
+func TestRandomFirst(t *testing.T) {
+	for _, first := range []struct {
+		op, p1 byte
+		p2     uint16
+		data   []byte
+	}{{opRandom, 0, 0, nil}, {opNonce, 0, 0, zeros[:20]}, {opGenKey, 4, slotTempKey, nil}} {
+		c := vectorChip(t)
+		c.opts.Open.RandomFirst = true
+		c.ee.Config[cfgKeyConfig+4] |= 0x40
+		wantStatus(t, c, StatusOK, opNonce, 0x43, 0, zeros[:32])
+		wantStatus(t, c, StatusExec, opSign, 0xA0, 2)
+		wantStatus(t, c, StatusOK, first.op, first.p1, first.p2, first.data)
+		send(t, c, "02")
+		wakeUp(t, c)
+		wantStatus(t, c, StatusOK, opSign, 0xA0, 2)
+		send(t, c, "01")
+		wakeUp(t, c)
+		wantStatus(t, c, StatusOK, opNonce, 0x43, 0, zeros[:32])
+		wantStatus(t, c, StatusExec, opSign, 0xA0, 2)
+	}
+}
+
+// TestShortNonceReplacesLong: 32 bytes in the message buffer leave no other 32.
+func TestShortNonceReplacesLong(t *testing.T) {
+	c := vectorChip(t)
+	wantStatus(t, c, StatusOK, opNonce, 0x63, 0, count32())
+	wantStatus(t, c, StatusOK, opNonce, 0x43, 0, zeros[:32])
+	if !bytes.Equal(c.vol.msg[:], zeros[:]) {
+		t.Errorf("message buffer is %x", c.vol.msg)
+	}
+	wantStatus(t, c, StatusExec, opVerify, 0xA2, 4, zeros[:], unhex(t, keyX+keyY)) // no system nonce
+	wantStatus(t, c, StatusOK, opNonce, 0x23, 0, count32())
+	wantStatus(t, c, StatusOK, opNonce, 0x03, 0, zeros[:32])
+	wantStatus(t, c, StatusExec, opAES, 0x80, slotTempKey, zeros[:16])
 }
