@@ -110,7 +110,7 @@ func TestFaultsWhileSigning(t *testing.T) {
 			}
 			return errors.Join(err, check(pub, sig))
 		})
-		atecctest.Sweep(t, atecctest.Scenario{State: s, Run: limited, After: func(ctx context.Context, chip *ateccsim.Chip, ran error) error {
+		atecctest.Sweep(t, atecctest.Scenario{State: s, Options: ateccsim.Options{TrafficWakes: true}, Run: limited, After: func(ctx context.Context, chip *ateccsim.Chip, ran error) error {
 			return withDevice(func(ctx context.Context, d *atecc.Device) error {
 				v, err := d.Counter(ctx, 0)
 				if err == nil && v > 1 && !uncertain(ran) {
