@@ -34,6 +34,16 @@
 //
 //	go run -C examples ./gateway --broker broker.example.com:8883 --ca server-ca.crt
 //
+// # On a chip
+//
+// With the key in an ATECC608, or in a simulated one, everything else is the same:
+//
+//	atecc-sim --blank --listen unix:chip.sock &
+//	cryptoki -t 'atecc608:bus=unix:chip.sock;dir=chip' init --config generic --lock
+//	go run -C examples ./gateway --backend 'atecc608:bus=unix:chip.sock;dir=chip'
+//
+// Name a real chip by its bus, as in atecc608:bus=1;dir=/var/lib/gateway/chip.
+//
 // On port 443 the connection asks for the protocol x-amzn-mqtt-ca (ALPN), as AWS
 // IoT Core wants it there.
 package main

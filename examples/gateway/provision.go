@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-cryptoki/cryptoki"
+	_ "github.com/go-cryptoki/cryptoki/backends/atecc608"
 	_ "github.com/go-cryptoki/cryptoki/backends/soft"
 	"github.com/go-cryptoki/cryptoki/examples/internal/factory"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
