@@ -14,6 +14,8 @@ type change struct {
 	prepare func(c *change) error
 	save    []pal.Change // records to save
 	remove  []string     // records to remove
+	saved   []delta      // what each of those does to the inventory
+	removed []delta
 	// apply makes the objects what the store holds now. t.mu is held.
 	apply func()
 
@@ -66,7 +68,7 @@ func (t *Token) write(all []*change) (again []*change) {
 		finish(all, err)
 		return nil
 	}
-	if err := t.refresh(); err != nil {
+	if err := t.refresh(true); err != nil {
 		finish(all, err)
 		return nil
 	}
@@ -76,7 +78,11 @@ func (t *Token) write(all []*change) (again []*change) {
 next:
 	for _, c := range all {
 		c.save, c.remove = c.save[:0], c.remove[:0]
-		if err := c.prepare(c); err != nil {
+		err := c.prepare(c)
+		if err == nil {
+			err = t.count(c)
+		}
+		if err != nil {
 			finish([]*change{c}, err)
 			continue
 		}
@@ -163,32 +169,51 @@ func (t *Token) noteReadOnly(is bool) {
 
 // writeOne writes one change as one step.
 func (t *Token) writeOne(c *change) error {
-	switch {
-	case len(c.save) == 1 && len(c.remove) == 0:
-		return t.wrote(t.store.Save(c.save[0].Name, c.save[0].Data))
-	case len(c.save) == 0 && len(c.remove) == 1:
-		err := t.store.Remove(c.remove[0])
-		if notThere(err) {
-			return nil
-		}
-		return t.wrote(err)
-	case len(c.save)+len(c.remove) == 0:
+	switch n := len(c.save) + len(c.remove); {
+	case n == 0:
 		return nil
-	case t.batcher != nil:
+	case t.batcher != nil && (n > 1 || len(c.saved)+len(c.removed) > 0):
 		return t.batch([]*change{c})
+	case n > 1:
+		return t.journaled(c)
 	}
-	return t.journaled(c)
+	next, err := t.announce(c.saved, c.removed)
+	if err != nil {
+		return err
+	}
+	if len(c.save) == 1 {
+		err = t.store.Save(c.save[0].Name, c.save[0].Data)
+	} else if err = t.store.Remove(c.remove[0]); notThere(err) {
+		err = nil
+	}
+	if err == nil {
+		t.stock = next
+	}
+	return t.wrote(err)
 }
 
 func (t *Token) batch(cs []*change) error {
 	var all []pal.Change
+	next := t.stock
 	for _, c := range cs {
 		all = append(all, c.save...)
 		for _, name := range c.remove {
 			all = append(all, pal.Change{Name: name})
 		}
+		next = next.after(c.saved).after(c.removed)
 	}
-	return t.wrote(t.batcher.Batch(all))
+	if len(all) > 0 {
+		book, err := t.inventoryChange(next, next)
+		if err != nil {
+			return err
+		}
+		all = append(all, book...)
+	}
+	err := t.batcher.Batch(all)
+	if err == nil {
+		t.stock = next
+	}
+	return t.wrote(err)
 }
 
 // wrote is what to do with the error of the store after writing. What was to be
@@ -206,8 +231,17 @@ func (t *Token) wrote(err error) error {
 	return storeError("write", err)
 }
 
-// mayChange reports why token objects cannot be changed now. t.mu is held.
+// mayChange reports why token objects cannot be changed now. The objects are those
+// of the store. t.mu is held.
 func (t *Token) mayChange() error {
+	if err := t.mayWrite(); err != nil {
+		return err
+	}
+	return t.refused
+}
+
+// mayWrite reports why whoever is logged in cannot change objects. t.mu is held.
+func (t *Token) mayWrite() error {
 	switch {
 	case t.rec == nil:
 		return errUninitialized

@@ -218,9 +218,13 @@ func (t *Token) create(ctx context.Context, drafts []*draft, replaces []driver.O
 			}
 		}
 		for _, o := range old {
-			if o.isStored() {
-				c.remove = append(c.remove, o.name)
+			if !o.isStored() {
+				continue
 			}
+			if o.private && !t.mayUsePrivate() {
+				return fmt.Errorf("soft: log in to destroy a private object: %w", pkcs11.CKR_USER_NOT_LOGGED_IN)
+			}
+			c.remove = append(c.remove, o.name)
 		}
 		return nil
 	}
@@ -267,6 +271,7 @@ func (t *Token) take(o *object) {
 		delete(t.objects, o.name)
 		now.secret.drop()
 	}
+	delete(t.lost, o.name)
 	delete(t.session, o)
 	o.secret.drop()
 }
@@ -289,10 +294,10 @@ func (t *Token) build(name string, d *draft) (*object, []byte, error) {
 	t.seq++
 	var sealed []byte
 	if d.secret != nil {
-		header := appendHeader(nil, d.flags(), t.rec.epoch, t.seq)[:offAttrLen]
+		header := appendHeader(nil, t.rec.version, d.flags(), t.rec.epoch, t.seq, 0)[:offSince]
 		sealed = t.keys.sealSecret(name, d.secret, objectData(nil, partSecret, name, header))
 	}
-	return t.record(name, t.seq, d, sealed)
+	return t.record(name, t.seq, 0, d, sealed)
 }
 
 func (d *draft) flags() (f objectFlags) {
@@ -307,13 +312,13 @@ func (d *draft) flags() (f objectFlags) {
 
 // record makes an object and its record of encoded attributes and a secret part
 // that is sealed already. t.mu is held.
-func (t *Token) record(name string, seq uint64, d *draft, sealed []byte) (*object, []byte, error) {
+func (t *Token) record(name string, seq uint64, changes uint32, d *draft, sealed []byte) (*object, []byte, error) {
 	o, err := t.newObject(name, seq, d.enc)
 	if err != nil {
 		return nil, nil, err
 	}
-	b := make([]byte, 0, headerLen+len(d.enc)+sealLen+len(sealed)+crcLen)
-	b = appendHeader(b, d.flags(), t.rec.epoch, seq)
+	b := make([]byte, 0, headerLen(t.rec.version)+len(d.enc)+sealLen+len(sealed)+crcLen)
+	b = appendHeader(b, t.rec.version, d.flags(), t.rec.epoch, seq, changes)
 	n := len(d.enc)
 	if d.private {
 		n += sealLen
@@ -330,7 +335,7 @@ func (t *Token) record(name string, seq uint64, d *draft, sealed []byte) (*objec
 		b = seal(b, t.keys.public, nil, append(data, d.enc...))
 	}
 	b = appendCRC(append(b, sealed...))
-	o.private, o.checked = d.private, true
+	o.private, o.checked, o.changes = d.private, true, changes
 	o.crc = binary.BigEndian.Uint32(b[len(b)-crcLen:])
 	if sealed != nil {
 		o.secret = &secret{sealed: sealed}
@@ -399,7 +404,7 @@ func (t *Token) Update(ctx context.Context, o driver.Object, changed pkcs11.Temp
 				sealed = now.secret.sealed
 				d.secret = sealed // for the flag
 			}
-			if next, data, err = t.record(now.name, now.seq, d, sealed); err == nil {
+			if next, data, err = t.record(now.name, now.seq, now.changes+1, d, sealed); err == nil {
 				c.add(now.name, data)
 			}
 		}

@@ -13,18 +13,25 @@ import (
 
 // Every record begins with the version of its format and its kind, and ends
 // with the CRC-32C of everything before. docs/soft.md describes the layouts.
+//
+// Version 2 has an inventory of the objects. A token keeps the version that it
+// was initialized with, in all its records but those that are the same in both.
 const (
-	version = 1
+	version       = 2 // the newest
+	withInventory = 2 // the first one that has it
+	sinceFirst    = 1 // of records that never changed
 
-	kindToken   = 't'
-	kindTries   = 'c'
-	kindJournal = 'j'
-	kindObject  = 'o'
+	kindToken     = 't'
+	kindTries     = 'c'
+	kindJournal   = 'j'
+	kindObject    = 'o'
+	kindInventory = 'i'
 
-	nameToken    = "token"
-	nameTries    = "tries"
-	nameJournal  = "journal"
-	objectPrefix = "o-"
+	nameToken     = "token"
+	nameTries     = "tries"
+	nameJournal   = "journal"
+	nameInventory = "inventory"
+	objectPrefix  = "o-"
 
 	crcLen  = 4
 	sealLen = 12 + 16 // nonce in front and tag behind of what is sealed
@@ -56,7 +63,7 @@ func body(name string, kind byte, b []byte) ([]byte, error) {
 	if b[0] > version {
 		return nil, newer(name, b[0])
 	}
-	if b[0] != version || b[1] != kind {
+	if b[0] == 0 || b[1] != kind {
 		return nil, damaged(name, "it is of kind %q and version %d", b[1], b[0])
 	}
 	return b[2:end], nil
@@ -79,6 +86,7 @@ const (
 // tokenRecord is the record "token": what the token is, and the token key,
 // wrapped for the SO, for the user, and on a token without PIN for everybody.
 type tokenRecord struct {
+	version  byte
 	flags    tokenFlags
 	serial   [8]byte // the same for ever
 	epoch    [8]byte // new with every InitToken; objects carry it
@@ -102,7 +110,7 @@ func (r *tokenRecord) serialNumber() string { return hex.EncodeToString(r.serial
 
 // appendSigned appends the record as far as the MAC is over it.
 func (r *tokenRecord) appendSigned(b []byte) []byte {
-	b = append(b, version, kindToken, byte(r.flags))
+	b = append(b, r.version, kindToken, byte(r.flags))
 	b = append(b, r.serial[:]...)
 	b = append(b, r.epoch[:]...)
 	b = append(b, r.maxTries, byte(len(r.label)))
@@ -145,7 +153,7 @@ func parseToken(b []byte) (*tokenRecord, error) {
 		return nil, err
 	}
 	d := fields{b: rest}
-	r := &tokenRecord{flags: tokenFlags(d.byte())}
+	r := &tokenRecord{version: b[0], flags: tokenFlags(d.byte())}
 	copy(r.serial[:], d.take(8))
 	copy(r.epoch[:], d.take(8))
 	r.maxTries = d.byte()
@@ -197,7 +205,7 @@ type triesRecord struct {
 }
 
 func (r triesRecord) encode() []byte {
-	b := append([]byte{version, kindTries}, r.epoch[:]...)
+	b := append([]byte{sinceFirst, kindTries}, r.epoch[:]...)
 	return appendCRC(append(b, r.so, r.user))
 }
 
@@ -206,7 +214,7 @@ func parseTries(b []byte) (r triesRecord, err error) {
 	if err != nil {
 		return r, err
 	}
-	if len(rest) != 10 {
+	if len(rest) != 10 || b[0] != sinceFirst {
 		return r, damaged(nameTries, "it has %d bytes", len(b))
 	}
 	copy(r.epoch[:], rest)
@@ -238,25 +246,46 @@ type objectRecord struct {
 }
 
 const (
-	headerLen  = 2 + 1 + 8 + 8 + 2 // version, kind, flags, epoch, sequence, length of attrs
-	offFlags   = 2
-	offEpoch   = 3
-	offSeq     = 11
-	offAttrLen = 19
+	offFlags = 2
+	offEpoch = 3
+	offSeq   = 11
+	offSince = 19 // where what changes with the attributes begins
 )
 
-func appendHeader(b []byte, flags objectFlags, epoch [8]byte, seq uint64) []byte {
+// headerLen is the length of the header: version, kind, flags, epoch, sequence,
+// since version 2 the number of changes, length of attrs.
+func headerLen(version byte) int {
+	if version >= withInventory {
+		return offSince + 4 + 2
+	}
+	return offSince + 2
+}
+
+func appendHeader(b []byte, version byte, flags objectFlags, epoch [8]byte, seq uint64, changes uint32) []byte {
 	b = append(b, version, kindObject, byte(flags))
 	b = append(b, epoch[:]...)
 	b = binary.BigEndian.AppendUint64(b, seq)
+	if version >= withInventory {
+		b = binary.BigEndian.AppendUint32(b, changes)
+	}
 	return append(b, 0, 0) // the length of attrs, by setAttrLen
 }
 
-func setAttrLen(b []byte, n int) { binary.BigEndian.PutUint16(b[offAttrLen:], uint16(n)) }
+func setAttrLen(b []byte, n int) {
+	binary.BigEndian.PutUint16(b[headerLen(b[0])-2:], uint16(n))
+}
 
 func (r *objectRecord) flags() objectFlags { return objectFlags(r.header[offFlags]) }
 func (r *objectRecord) epoch() [8]byte     { return [8]byte(r.header[offEpoch : offEpoch+8]) }
 func (r *objectRecord) seq() uint64        { return binary.BigEndian.Uint64(r.header[offSeq:]) }
+
+// changes is how many times the object was changed.
+func (r *objectRecord) changes() uint32 {
+	if r.header[0] < withInventory {
+		return 0
+	}
+	return binary.BigEndian.Uint32(r.header[offSince:])
+}
 
 // parseObject takes a record apart. The parts share its memory.
 func parseObject(name string, b []byte) (r objectRecord, err error) {
@@ -264,13 +293,14 @@ func parseObject(name string, b []byte) (r objectRecord, err error) {
 	if err != nil {
 		return r, err
 	}
-	if len(rest) < headerLen-2 {
+	n := headerLen(b[0])
+	if len(rest) < n-2 {
 		return r, damaged(name, "%d bytes are too few", len(b))
 	}
-	r = objectRecord{name: name, header: b[:headerLen:headerLen]}
-	d := fields{b: rest[headerLen-2:]}
+	r = objectRecord{name: name, header: b[:n:n]}
+	d := fields{b: rest[n-2:]}
 	flags := r.flags()
-	r.attrs = d.take(int(binary.BigEndian.Uint16(b[offAttrLen:])))
+	r.attrs = d.take(int(binary.BigEndian.Uint16(b[n-2:])))
 	if flags&flagPrivate == 0 {
 		r.mac = d.take(sealLen)
 	}
@@ -300,7 +330,7 @@ type journalRecord struct {
 }
 
 func (r journalRecord) encode() []byte {
-	b := append([]byte{version, kindJournal}, r.wiped[:]...)
+	b := append([]byte{sinceFirst, kindJournal}, r.wiped[:]...)
 	b = appendNames(b, r.guard)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(r.done)))
 	b = appendNames(b, r.done...)
@@ -318,6 +348,9 @@ func parseJournal(b []byte) (r journalRecord, err error) {
 	rest, err := body(nameJournal, kindJournal, b)
 	if err != nil {
 		return r, err
+	}
+	if b[0] != sinceFirst {
+		return r, damaged(nameJournal, "its format has no version %d", b[0])
 	}
 	d := fields{b: rest}
 	copy(r.wiped[:], d.take(8))

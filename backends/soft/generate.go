@@ -63,7 +63,7 @@ func (t *Token) mayCreate(templates ...pkcs11.Template) error {
 	}
 	for _, tmpl := range templates {
 		if tmpl.Bool(pkcs11.CKA_TOKEN) {
-			return t.mayChange()
+			return t.mayWrite()
 		}
 	}
 	return nil

@@ -32,9 +32,16 @@ func (t *Token) journaled(c *change) error {
 			j.undone = append(j.undone, s.Name)
 		}
 	}
-	remove := c.remove
+	remove, removed, saved := c.remove, c.removed, c.saved
 	for first := true; first || len(remove) > 0; first = false {
-		j.done, remove = remove[:min(len(remove), maxJournal)], remove[min(len(remove), maxJournal):]
+		n := min(len(remove), maxJournal)
+		j.done, remove = remove[:n], remove[n:]
+		n = min(len(removed), maxJournal) // none of a token without inventory
+		next, err := t.announce(saved, removed[:n])
+		if err != nil {
+			return err
+		}
+		saved, removed = nil, removed[n:]
 		if err := t.store.Save(nameJournal, j.encode()); err != nil {
 			t.store.Remove(nameJournal) // it may be there
 			return t.wrote(err)
@@ -54,6 +61,7 @@ func (t *Token) journaled(c *change) error {
 		case err != nil && len(remove) > 0:
 			return t.wrote(err)
 		}
+		t.stock = next
 		// If what goes could not be removed, the journal hides it until it can.
 		j.guard, j.undone = "", nil
 	}

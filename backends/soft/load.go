@@ -121,6 +121,10 @@ func (t *Token) checked(rec *tokenRecord, tokenKey []byte) (*keyring, error) {
 // them. The keys of a token without PIN go only if it is closed or another one
 // now. t.mu is held.
 func (t *Token) forget() {
+	if t.refused != nil {
+		t.refused = nil
+		t.loaded.Store(false) // whoever comes next finds out
+	}
 	was := t.role
 	t.role, t.ordered = nobody, nil
 	if t.rec != nil && t.rec.flags&flagNoPIN != 0 && !t.closed {
@@ -143,7 +147,7 @@ func (t *Token) forget() {
 
 // refresh reads the objects if they have not been, or if others have changed
 // something. t.io is held.
-func (t *Token) refresh() error {
+func (t *Token) refresh(locked bool) error {
 	if t.isClosed() {
 		return errClosed
 	}
@@ -159,7 +163,7 @@ func (t *Token) refresh() error {
 		}
 		t.reread = false
 	}
-	return t.load()
+	return t.load(locked)
 }
 
 func (t *Token) isClosed() bool {
@@ -168,8 +172,23 @@ func (t *Token) isClosed() bool {
 	return t.closed
 }
 
-// load reads the objects. t.io is held.
-func (t *Token) load() error {
+// load reads the objects. locked says that no other process changes them
+// meanwhile. t.io is held.
+func (t *Token) load(locked bool) error {
+	if err := t.readObjects(); err != nil || t.refused == nil || locked || t.locker == nil {
+		return err
+	}
+	// Another process may have changed them while they were read.
+	unlock, err := t.lock()
+	if err != nil {
+		return nil
+	}
+	defer unlock()
+	return t.readObjects()
+}
+
+// readObjects reads the objects. It sets t.refused if they are not the right ones.
+func (t *Token) readObjects() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := &reader{t: t}
@@ -191,6 +210,9 @@ func (t *Token) load() error {
 		n += len(b)
 	}
 	objects, ordered := make(map[string]*object, n), make([]*object, 0, n)
+	counts := t.hasInventory() && t.keys != nil
+	var found inventory
+	var broken []string
 	for _, b := range r.batches {
 		for i := range b {
 			it := &b[i]
@@ -200,6 +222,14 @@ func (t *Token) load() error {
 			if it.err != nil {
 				damage = append(damage, it.err)
 				passing = passing || it.passing
+				broken = append(broken, it.name)
+			} else if counts {
+				e, ok := t.keys.element(it.name, it.changes)
+				if !ok {
+					damage = append(damage, damaged(it.name, "it has no name of an object"))
+				}
+				found.sum.add(e)
+				found.count++
 			}
 			if it.made != nil {
 				objects[it.name] = it.made
@@ -207,6 +237,27 @@ func (t *Token) load() error {
 			}
 			t.seq = max(t.seq, it.seq)
 		}
+	}
+	t.refused = nil
+	switch err := r.inventoryErr; {
+	case !t.hasInventory():
+	case err != nil:
+		passing = passing || !errors.Is(err, pal.ErrCorrupt)
+		t.refused = t.accepted(found, storeError("record "+nameInventory, err))
+	case counts:
+		t.refused = t.takeStock(r.inventory, found, broken)
+	case r.inventory != nil:
+		if _, _, _, err := parseInventory(r.inventory); err != nil {
+			damage = append(damage, err)
+		}
+	}
+	if t.refused != nil && t.keys == nil {
+		damage, t.refused = append(damage, t.refused), nil
+	}
+	if t.refused != nil {
+		t.refused = errors.Join(append([]error{t.refused}, damage...)...)
+		clear(objects)
+		ordered = nil
 	}
 	for name, o := range t.objects {
 		if now := objects[name]; now == nil || now.secret != o.secret {
@@ -242,8 +293,10 @@ type reader struct {
 	room     []byte // where copies of records go
 	quick    decoder
 
-	journal    []byte
-	journalErr error // why it could not be read
+	journal      []byte
+	journalErr   error // why it could not be read
+	inventory    []byte
+	inventoryErr error
 }
 
 type readItem struct {
@@ -253,7 +306,8 @@ type readItem struct {
 	seq  uint64
 	err  error
 
-	passing bool // it could not be read, which need not be damage
+	changes uint32 // of the object
+	passing bool   // it could not be read, which need not be damage
 }
 
 const (
@@ -276,7 +330,7 @@ func (r *reader) readAll() error {
 		return storeError("names of the records", err)
 	}
 	for _, name := range names {
-		if name != nameJournal && !strings.HasPrefix(name, objectPrefix) {
+		if name != nameJournal && name != nameInventory && !strings.HasPrefix(name, objectPrefix) {
 			continue
 		}
 		data, err := r.t.store.Load(name)
@@ -293,6 +347,10 @@ func (r *reader) add(name string, data []byte, err error, owned bool) {
 		r.journal, r.journalErr = bytes.Clone(data), err
 		return
 	}
+	if name == nameInventory {
+		r.inventory, r.inventoryErr = bytes.Clone(data), err
+		return
+	}
 	if !strings.HasPrefix(name, objectPrefix) {
 		return
 	}
@@ -302,7 +360,7 @@ func (r *reader) add(name string, data []byte, err error, owned bool) {
 		it.err, it.passing = storeError("record "+name, err), !errors.Is(err, pal.ErrCorrupt)
 	case r.t.objects[name].isOf(data, r.t.keys != nil):
 		// Nothing is kept of the record.
-		it.made, it.seq, it.err = r.quick.decode(name, data, r.t.objects[name])
+		it.made, it.seq, it.changes, it.err = r.quick.decode(name, data, r.t.objects[name])
 	case owned:
 		it.data = data
 	default:
@@ -345,7 +403,7 @@ func (r *reader) begin() {
 		}
 		for i := range batch {
 			if it := &batch[i]; it.data != nil {
-				it.made, it.seq, it.err = d.decode(it.name, it.data, r.t.objects[it.name])
+				it.made, it.seq, it.changes, it.err = d.decode(it.name, it.data, r.t.objects[it.name])
 				it.data = nil
 			}
 		}
@@ -411,23 +469,23 @@ func next[T any](list *[]T, n int) *T {
 // which have was made, and have was checked as far as it can be now, it is have,
 // and the record is not kept. It returns nil for an object that is not for whoever
 // is logged in. t.mu is held.
-func (d *decoder) decode(name string, b []byte, have *object) (o *object, seq uint64, err error) {
+func (d *decoder) decode(name string, b []byte, have *object) (o *object, seq uint64, changes uint32, err error) {
 	t := d.t
 	r, err := parseObject(name, b)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
-	if t.rec == nil || r.epoch() != t.rec.epoch {
-		return nil, 0, damaged(name, "it belongs to another token, or to this one before it was initialized anew")
+	if t.rec == nil || r.epoch() != t.rec.epoch || r.header[0] != t.rec.version {
+		return nil, 0, 0, damaged(name, "it belongs to another token, or to this one before it was initialized anew")
 	}
-	seq = r.seq()
+	seq, changes = r.seq(), r.changes()
 	crc := binary.BigEndian.Uint32(b[len(b)-crcLen:])
 	private := r.flags()&flagPrivate != 0
 	if private && !t.mayUsePrivate() {
-		return nil, seq, nil
+		return nil, seq, changes, nil
 	}
 	if have.isOf(b, t.keys != nil) {
-		return have, seq, nil
+		return have, seq, changes, nil
 	}
 	enc := r.attrs
 	if t.keys != nil {
@@ -439,18 +497,18 @@ func (d *decoder) decode(name string, b []byte, have *object) (o *object, seq ui
 			_, err = t.keys.public.Open(nil, nil, r.mac, d.data)
 		}
 		if err != nil {
-			return nil, seq, damaged(name, "somebody else has changed it")
+			return nil, seq, changes, damaged(name, "somebody else has changed it")
 		}
 	}
 	if have != nil && have.crc == crc {
 		have.checked = true // it was listed before login
-		return have, seq, nil
+		return have, seq, changes, nil
 	}
 	o = d.newObject()
 	if err = o.fill(t, name, seq, enc); err != nil {
-		return nil, seq, damaged(name, "%v", err)
+		return nil, seq, changes, damaged(name, "%v", err)
 	}
-	o.private, o.crc, o.checked = private, crc, t.keys != nil
+	o.private, o.changes, o.crc, o.checked = private, r.changes(), crc, t.keys != nil
 	if r.flags()&flagSecret != 0 {
 		if have != nil && have.secret != nil && bytes.Equal(have.secret.sealed, r.secret) {
 			o.secret = have.secret // only attributes have changed
@@ -460,7 +518,7 @@ func (d *decoder) decode(name string, b []byte, have *object) (o *object, seq ui
 		}
 	}
 	o.self = o.kind()
-	return o, seq, nil
+	return o, seq, changes, nil
 }
 
 // The parts of an object's record that are sealed by themselves.

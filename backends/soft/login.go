@@ -419,7 +419,7 @@ func (t *Token) InitToken(ctx context.Context, soPIN []byte, label string) error
 		return err
 	}
 
-	rec := &tokenRecord{label: label, maxTries: byte(t.opts.MaxTries)}
+	rec := &tokenRecord{version: version, label: label, maxTries: byte(t.opts.MaxTries)}
 	tokenKey := make([]byte, tokenKeyLen)
 	defer clear(tokenKey)
 	for _, b := range [][]byte{rec.serial[:], rec.epoch[:], tokenKey} {
@@ -509,7 +509,7 @@ func (t *Token) writeToken(rec *tokenRecord, tries *triesRecord, old *tokenRecor
 			return storeError("names of the records", err)
 		}
 		for _, name := range names {
-			if strings.HasPrefix(name, objectPrefix) || name == nameTries || name == nameJournal {
+			if strings.HasPrefix(name, objectPrefix) || name == nameTries || name == nameJournal || name == nameInventory {
 				changes = append(changes, pal.Change{Name: name})
 			}
 		}

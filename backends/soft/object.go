@@ -26,6 +26,7 @@ type object struct {
 	keyType pkcs11.KeyType
 	token   bool
 	private bool
+	changes uint32 // how many times it was changed
 	checked bool   // with the token's keys; t.mu guards it
 	crc     uint32 // of the record
 	label   string
@@ -243,5 +244,5 @@ func (o *object) secretHeader() []byte {
 	if o.private {
 		flags |= flagPrivate
 	}
-	return appendHeader(nil, flags, o.t.rec.epoch, o.seq)[:offAttrLen]
+	return appendHeader(nil, o.t.rec.version, flags, o.t.rec.epoch, o.seq, 0)[:offSince]
 }

@@ -22,6 +22,7 @@ func init() { driver.Register("soft", openName) }
 //	create=true    make the directory if it does not exist
 //	readonly=true  change nothing in it
 //	mem=true       instead of dir: in memory, forgotten by Close
+//	accept=true    take the objects that are there for the token's: see Options.AcceptObjects
 //	nopin=true     InitToken makes a token without user PIN: see Options.NoPIN
 //	entropy=LIST   what the random number generator starts from, separated by
 //	               commas: system, hwrng, or the path of a device; see Options.Entropy
@@ -30,7 +31,7 @@ func openName(ctx context.Context, params *driver.Params) (driver.Token, error) 
 	mem := params.Bool("mem", false)
 	dir := params.String("dir", "")
 	flash := fileflash.Options{Create: params.Bool("create", false), ReadOnly: params.Bool("readonly", false)}
-	opts := &Options{NoPIN: params.Bool("nopin", false)}
+	opts := &Options{NoPIN: params.Bool("nopin", false), AcceptObjects: params.Bool("accept", false)}
 	entropy, seed := params.String("entropy", ""), params.String("seed", "")
 	if err := params.Unused(); err != nil {
 		return nil, fmt.Errorf("%w: %w", pkcs11.CKR_ARGUMENTS_BAD, err)

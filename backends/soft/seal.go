@@ -74,6 +74,8 @@ const (
 	contextPublic  = "cryptoki soft 1 public"
 	contextPrivate = "cryptoki soft 1 private"
 	contextSecret  = "cryptoki soft 1 secret "
+	contextBook    = "cryptoki soft 2 inventory"
+	contextElement = "cryptoki soft 2 element"
 )
 
 var errSeal = errors.New("not authentic")
@@ -82,8 +84,9 @@ var errSeal = errors.New("not authentic")
 // logged in.
 type keyring struct {
 	tokenKey []byte
-	public   cipher.AEAD // authenticates the attributes of public objects
-	private  cipher.AEAD // seals those of private ones
+	public   cipher.AEAD  // authenticates the attributes of public objects
+	private  cipher.AEAD  // seals those of private ones
+	elements cipher.Block // makes its elements
 }
 
 func newKeyring(tokenKey []byte) *keyring {
@@ -91,6 +94,7 @@ func newKeyring(tokenKey []byte) *keyring {
 	confidential(func() {
 		k.public = aead(derive(tokenKey, contextPublic))
 		k.private = aead(derive(tokenKey, contextPrivate))
+		k.elements = block(derive(tokenKey, contextElement))
 	})
 	return k
 }
@@ -100,7 +104,8 @@ func (k *keyring) wipe() {
 	clear(k.tokenKey)
 	wipe.AEAD(k.public)
 	wipe.AEAD(k.private)
-	k.public, k.private = nil, nil
+	wipe.Block(k.elements)
+	k.public, k.private, k.elements = nil, nil, nil
 }
 
 // sealSecret seals the secret part of an object. The key is used for that object
@@ -144,17 +149,23 @@ func derive(key []byte, info string) []byte {
 // aead returns AES-256-GCM with a random nonce in front of what is sealed, and
 // wipes the key. 2^32 uses of one key are safe. The caller wipes what it returns.
 func aead(key []byte) cipher.AEAD {
-	block, err := aes.NewCipher(key)
+	b := block(key)
+	defer wipe.Block(b)
+	a, err := cipher.NewGCMWithRandomNonce(b)
+	if err != nil {
+		panic(err) // the block is that of AES
+	}
+	return a
+}
+
+// block returns AES-256, and wipes the key.
+func block(key []byte) cipher.Block {
+	b, err := aes.NewCipher(key)
 	clear(key)
 	if err != nil {
 		panic(err) // the length is fixed and allowed
 	}
-	defer wipe.Block(block)
-	a, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic(err)
-	}
-	return a
+	return b
 }
 
 func seal(dst []byte, a cipher.AEAD, plain, data []byte) []byte {

@@ -70,6 +70,11 @@ type Options struct {
 	// DefaultMaxTries.
 	MaxTries int
 
+	// AcceptObjects takes the objects that the store holds for the token's, also
+	// if some of them are missing, or old ones are back: see Token. The next
+	// change makes that last. It is for somebody who knows why that is.
+	AcceptObjects bool
+
 	noDelay bool // for tests that lock PINs
 }
 
@@ -87,6 +92,12 @@ type Options struct {
 // decrypted and checked at their first use. What was found wrong is an error of
 // Objects that names each record and wraps pal.ErrCorrupt; the objects that are
 // in order are returned beside it.
+//
+// An inventory, which is written with every change, says which objects there are,
+// in which state. If some were removed from the store, or old ones put back, Objects
+// returns none of them to somebody who is logged in, and they cannot be changed:
+// the error names the record "inventory". Options.AcceptObjects goes on with what
+// is there. An older state of the whole store is not noticed.
 //
 // Before login, public objects are as somebody with access to the store has left
 // them.
@@ -113,9 +124,11 @@ type Token struct {
 	// io is held while the store is used, and what it guards is what the store
 	// is known to hold.
 	io     sync.Mutex
-	seen   uint64 // what watcher said when the objects were read
-	reread bool   // the token's record may be another one
-	seq    uint64 // of the newest object
+	seen   uint64            // what watcher said when the objects were read
+	reread bool              // the token's record may be another one
+	seq    uint64            // of the newest object
+	stock  inventory         // of the objects, if they are counted and somebody is logged in
+	lost   map[string]uint32 // of those that could not be read: how often each was changed
 
 	// loaded says that objects are those of the store, for whoever is logged in.
 	// It becomes true with io and mu held, and false with one of them.
@@ -135,6 +148,7 @@ type Token struct {
 	ordered  []*object          // the same in the order of creation; nil: to be made
 	session  map[*object]struct{}
 	damage   []error // about records that are not in objects
+	refused  error   // why there are no objects, although there are records
 
 	info atomic.Pointer[driver.Info]
 }
@@ -233,7 +247,7 @@ func (t *Token) publish() {
 		MaxSessions:     pkcs11.EffectivelyInfinite,
 		MinPINLen:       MinPIN,
 		MaxPINLen:       MaxPIN,
-		FirmwareVersion: pkcs11.Version{Major: version},
+		FirmwareVersion: pkcs11.Version{Major: 1},
 		SlotDescription: "go-cryptoki software token",
 	}
 	if t.readOnly {
@@ -317,13 +331,16 @@ func (t *Token) Objects(ctx context.Context) ([]driver.Object, error) {
 		return nil, err
 	}
 	t.io.Lock()
-	err := t.refresh()
+	err := t.refresh(false)
 	t.io.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.refused != nil {
+		return nil, t.refused
+	}
 	if t.ordered == nil {
 		t.ordered = make([]*object, 0, len(t.objects))
 		for _, o := range t.objects {

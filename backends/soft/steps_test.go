@@ -268,7 +268,7 @@ func inspect(store pal.Store) (c condition, err error) {
 		switch {
 		case strings.HasPrefix(name, objectPrefix):
 			stored++
-		case name != nameToken && name != nameTries:
+		case name != nameToken && name != nameTries && name != nameInventory:
 			return c, fmt.Errorf("record %s is left over", name)
 		}
 	}
