@@ -25,6 +25,7 @@ func diagnoseName(ctx context.Context, params *driver.Params) ([]driver.Finding,
 	readOnly := params.Bool("readonly", false)
 	params.Bool("create", false)
 	params.Bool("nopin", false)
+	accept := params.Bool("accept", false)
 	entropy, seed := params.String("entropy", ""), params.String("seed", "")
 	if err := params.Unused(); err != nil {
 		return nil, fmt.Errorf("%w: %w", pkcs11.CKR_ARGUMENTS_BAD, err)
@@ -46,6 +47,9 @@ func diagnoseName(ctx context.Context, params *driver.Params) ([]driver.Finding,
 		}
 		if readOnly {
 			d.good("readonly", "the name says readonly=true: nothing is changed, and wrong PINs are counted in memory")
+		}
+		if accept {
+			d.warn("accept", "leave it out when the objects have been accepted and one was changed", "the name says accept=true: objects that are missing or old are not noticed")
 		}
 	}
 	d.sources(entropy, seed)
@@ -210,6 +214,15 @@ func (d *diagnosis) objects(store loader, rec *tokenRecord) {
 	for _, name := range names {
 		switch {
 		case name == nameToken, name == nameTries, name == "seed":
+			continue
+		case name == nameInventory:
+			b, err := store.Load(name)
+			if err != nil {
+				continue // named already
+			}
+			if _, _, _, err := parseInventory(b); err != nil {
+				d.record("inventory", err)
+			}
 			continue
 		case name == nameJournal:
 			d.warn("interrupted", "nothing: the next opening finishes or undoes it", "a change was interrupted")

@@ -113,6 +113,9 @@ func TestDiagnose(t *testing.T) {
 		{"object of another token", func(t *testing.T, store pal.Store) {
 			edit(t, store, object(t, store), func(b []byte) { b[offEpoch] ^= 1 })
 		}, []string{"problem object", "1 objects are of another token", "backup"}},
+		{"damaged inventory", func(t *testing.T, store pal.Store) {
+			must(t, store.Save(nameInventory, []byte("nonsense")))
+		}, []string{"problem inventory", "record inventory: record is damaged", "backup"}},
 		{"interrupted change", func(t *testing.T, store pal.Store) {
 			must(t, store.Save(nameJournal, journalRecord{}.encode()))
 		}, []string{"warning interrupted", "a change was interrupted", "the next opening"}},
