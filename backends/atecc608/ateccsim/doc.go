@@ -16,6 +16,11 @@
 // tear. [Faults] make it fail on purpose. It runs on any [Clock], a synctest
 // bubble's too, and answers at once by default.
 //
+// [Blank] is a chip as it is shipped, [Configured] one with any configuration.
+// [Generic], [TrustFLEX], [TrustGO] and [Everything] are locked ones; the second
+// and third have certificates as a factory leaves them, which [State.Chain] gives
+// in full and which end in [Root]. [Serve] puts a chip on a socket.
+//
 // Nothing secret leaves a chip but by its commands and by [Chip.State], which is
 // for tests and for files. It protects nothing: it is not for real keys.
 //

@@ -394,6 +394,16 @@ func TestRandomFirst(t *testing.T) {
 	}
 }
 
+// TestPublicKeyNeedsALargeSlot: the first eight slots are too small for one.
+func TestPublicKeyNeedsALargeSlot(t *testing.T) {
+	c := vectorChip(t)
+	c.ee.Config[cfgKeyConfig+6], c.ee.Config[cfgKeyConfig+7] = 0x30, 0 // slot 3
+	nonceT0(t, c)
+	wantStatus(t, c, StatusExec, opGenKey, 0x10, 3, zeros[:3])
+	wantStatus(t, c, StatusExec, opVerify, 0, 3, zeros[:])
+	wantData(t, c, "00000000", opInfo, 1, 3)
+}
+
 // TestShortNonceReplacesLong: 32 bytes in the message buffer leave no other 32.
 func TestShortNonceReplacesLong(t *testing.T) {
 	c := vectorChip(t)

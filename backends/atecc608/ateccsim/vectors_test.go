@@ -366,6 +366,16 @@ func TestSHAVectors(t *testing.T) {
 	wantStatus(t, c, StatusExec, opSHA, shaRead, 0)
 	wantData(t, c, "297f22b8d251b063a7c08dcf4dba0d1fb35d32a3baab15aceaf4391c4adb3277", opSHA, 0xC2, 1, msg[64:])
 
+	// The public key of a slot goes into a digest.
+	copy(c.ee.Slot(11), unhex(t, "00000000"+keyX+"00000000"+keyY))
+	wantStatus(t, c, StatusOK, opSHA, shaStart, 0)
+	wantStatus(t, c, StatusOK, opSHA, shaPublic, 11)
+	wantStatus(t, c, StatusExec, opSHA, shaPublic, 8) // no public key
+	wantData(t, c, hexOf(sumOf(unhex(t, keyX+keyY), msg[:3])), opSHA, 0x42, 3, msg[:3])
+	if want := sumOf(unhex(t, keyX+keyY), msg[:3]); c.vol.msgLen != 32 || !bytes.Equal(c.vol.msg[:32], want) {
+		t.Errorf("message buffer is %x, want %x", c.vol.msg, want)
+	}
+
 	// A context goes out and comes back.
 	wantStatus(t, c, StatusOK, opSHA, shaStart, 0)
 	wantStatus(t, c, StatusOK, opSHA, shaUpdate, 64, bc)
