@@ -258,7 +258,8 @@ func (c *channel) forgive() {
 	}
 }
 
-// A spentError is one of the TPM2_Unseal, after which nothing is tried again.
+// A spentError is one of a command that checks a value of the caller's, such as
+// TPM2_Unseal: it may have cost a try, and nothing is tried again.
 type spentError struct{ err error }
 
 func (e *spentError) Error() string { return e.err.Error() }

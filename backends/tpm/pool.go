@@ -171,6 +171,9 @@ func (t *Token) use(ctx context.Context, k *tpmKey, f func(c *channel, key entit
 			}
 			if err == nil {
 				err = f(c, e)
+				if k != nil && !k.public.has(objNoDA) {
+					c.forgive()
+				}
 			}
 			if err != nil && k != nil && k.persistent != 0 && repairOf(err) == forgetHandles && !k.evicted.Swap(true) {
 				c.t.log(c.ctx, "a persistent key was removed from the TPM, it is loaded from its record", "handle", fmt.Sprintf("%#x", k.persistent))

@@ -206,9 +206,12 @@ func (k *Key) Marshal() ([]byte, error) {
 		return nil, errors.New("tss2: a part has more than 65535 bytes")
 	}
 	b := element(tagOID, append(bytes.Clone(oid), byte(k.Type)))
+	// tpm2-openssl 1.1 takes an emptyAuth that is not there for TRUE.
+	empty := byte(0)
 	if k.EmptyAuth {
-		b = append(b, element(tagContext, element(tagBoolean, []byte{0xFF}))...)
+		empty = 0xFF
 	}
+	b = append(b, element(tagContext, element(tagBoolean, []byte{empty}))...)
 	if k.Policy != nil {
 		b = append(b, element(tagContext|1, k.Policy)...)
 	}
