@@ -53,7 +53,7 @@ const maxRuns = 5
 // one another.
 type Device struct {
 	bus        i2c.Bus
-	addr       uint16
+	addr       uint16 // see setAddress
 	moved      uint16 // the address that the chip may have from its next sleep on, or 0
 	held       uint16 // the address that the lock is held for
 	speed      physic.Frequency
@@ -100,7 +100,6 @@ func New(ctx context.Context, bus i2c.Bus, opts *Opts) (*Device, error) {
 		bus: bus, addr: o.Address, speed: o.Speed, pulse: o.Pulse, timeout: o.Timeout,
 		gate:  make(chan struct{}, 1),
 		paces: make(map[byte]*pace),
-		ratio: 0,
 		out:   make([]byte, 0, maxCommand),
 		in:    make([]byte, maxAnswer),
 	}
@@ -178,10 +177,21 @@ func (d *Device) Close() error {
 func (d *Device) release() { d.gate <- struct{}{} }
 
 // Address is the chip's 7-bit address.
-func (d *Device) Address() uint16 { return d.addr }
+func (d *Device) Address() uint16 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.addr
+}
+
+// setAddress is for who holds the gate, and so may read d.addr as it is.
+func (d *Device) setAddress(a uint16) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.addr = a
+}
 
 // String names the chip by bus and address.
-func (d *Device) String() string { return fmt.Sprintf("ATECC608 at %v:%#x", d.bus, d.addr) }
+func (d *Device) String() string { return fmt.Sprintf("ATECC608 at %v:%#x", d.bus, d.Address()) }
 
 // Config is the configuration zone as it was last read or changed by this Device;
 // ReadConfig reads it again.

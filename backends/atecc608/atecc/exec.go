@@ -37,6 +37,7 @@ func (s *Sequence) begin() error {
 
 // end leaves the chip idle. If it cannot be reached it will fall asleep by itself.
 func (s *Sequence) end() {
+	clear(s.prev[:])
 	if s.d.word(wordIdle) != nil {
 		_ = s.d.word(wordIdle)
 	}

@@ -118,6 +118,7 @@ func TestNothingIsRepeatedBlindly(t *testing.T) {
 		"short answers":           {fault: ateccsim.ShortRead},
 		"sleep":                   {fault: ateccsim.WatchdogNow},
 		"sleep, woken by traffic": {fault: ateccsim.WatchdogNow, timing: ateccsim.Full, traffic: true},
+		"woken by traffic":        {fault: ateccsim.WatchdogNow, traffic: true},
 		"busy":                    {fault: ateccsim.NACK, timing: ateccsim.Full},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -64,7 +64,9 @@ func (d *Device) wake(ctx context.Context) error {
 	heard := false
 	for i, window := range wakeWindows {
 		if i > 0 && d.moved != 0 {
-			d.addr, d.moved = d.moved, d.addr
+			old := d.addr
+			d.setAddress(d.moved)
+			d.moved = old
 		}
 		if err := d.sendPulse(); err != nil {
 			return fmt.Errorf("atecc: wake: %w: %w", pkcs11.CKR_DEVICE_ERROR, err)
