@@ -53,6 +53,9 @@ func (t *Token) authOf(k *tpmKey) ([]byte, error) {
 
 // isOurs reports whether a Name is that of a key of this token.
 func (t *Token) isOurs(name []byte) bool {
+	if _, ok := t.names.Load(string(name)); ok {
+		return true
+	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, b := range t.records {
@@ -66,11 +69,6 @@ func (t *Token) isOurs(name []byte) bool {
 					return true
 				}
 			}
-		}
-	}
-	for o := range t.session {
-		if o.key != nil && bytes.Equal(o.key.name, name) {
-			return true
 		}
 	}
 	if r := t.rec; r != nil {

@@ -39,7 +39,13 @@ type channel struct {
 	session *session
 	loaded  []loadedKey // the least recently used first
 
-	dirty bool // something of ours may be in the TPM that we know no handle of
+	dirty  bool     // something of ours may be in the TPM that we know no handle of
+	strays []uint32 // handles that could not be flushed
+
+	// others are the sessions that were in the TPM when the connection was made.
+	// Where there is no resource manager a TPM serves one connection at a time, so
+	// that sessions which appear afterwards are ours, known or not.
+	others []uint32
 }
 
 type loadedKey struct {
@@ -146,6 +152,7 @@ func (c *channel) load(k *tpmKey) (entity, error) {
 
 // loadBlob loads an object under the parent, beside what c.loaded knows.
 func (c *channel) loadBlob(k *tpmKey) (uint32, error) {
+	c.t.names.Store(string(k.name), true)
 	r, err := c.exec(&command{
 		code:    tpm2.TPMCCLoad,
 		handles: []entity{c.t.srk.Load().entity()},
@@ -175,6 +182,10 @@ func (c *channel) flush(handle uint32) error {
 	if errors.As(err, &rc) && (errors.Is(rc, tpm2.TPMRCHandle) || errors.Is(rc, tpm2.TPMRCValue) || rc == tpm2.TPMRCReferenceH0) {
 		return nil
 	}
+	if err != nil {
+		c.dirty = true
+		c.strays = append(c.strays, handle)
+	}
 	return err
 }
 
@@ -200,7 +211,7 @@ func (c *channel) unloadAll() error {
 
 // forget takes everything for gone.
 func (c *channel) forget() {
-	c.loaded = nil
+	c.loaded, c.strays = nil, nil
 	if c.session != nil {
 		c.session.lost = true
 	}
@@ -244,9 +255,7 @@ func (c *channel) endSession() error {
 // end removes a session that was started for one purpose.
 func (c *channel) end(s *session) {
 	if s != nil && s.handle != 0 {
-		if err := c.flush(s.handle); err != nil {
-			c.dirty = true
-		}
+		c.flush(s.handle)
 	}
 }
 
@@ -283,15 +292,56 @@ func (c *channel) capability(cap tpm2.TPMCap, property, count uint32) (*reader, 
 	return r.reader(), nil
 }
 
-// sweep removes what is in the TPM, is ours, and is not known to this channel:
-// what a process that died has left, or a response that was lost. An object is
-// ours if its Name is that of a key of this token. A session is ours if a record
-// of the store says so. On a resource manager a new connection does the same.
+// settle gets to know a connection that was just made: what others have in the
+// TPM, and what a process of this token that died has left there, which goes. An
+// object is ours if its Name is that of a key of this token, a session if a record
+// of the store says so. On a resource manager there is nothing to find.
+func (c *channel) settle() error {
+	if c.t.managed.Load() {
+		return nil
+	}
+	if err := c.sweepObjects(); err != nil {
+		return err
+	}
+	sessions, err := c.handles(firstSession)
+	if err != nil {
+		return err
+	}
+	c.others, err = c.endRecorded(sessions)
+	return err
+}
+
+const (
+	firstTransient uint32 = 0x80000000
+	firstSession   uint32 = 0x02000000
+)
+
+// sweep removes what is ours and not known, after a response was lost. A new
+// connection does the same on a resource manager.
 func (c *channel) sweep() error {
 	if c.t.managed.Load() {
 		return nil
 	}
-	transient, err := c.handles(0x80000000)
+	if err := c.sweepObjects(); err != nil {
+		return err
+	}
+	sessions, err := c.handles(firstSession)
+	if err != nil {
+		return err
+	}
+	for _, h := range sessions {
+		if slices.Contains(c.others, h) || c.session != nil && c.session.handle == h {
+			continue
+		}
+		if err := c.flush(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *channel) sweepObjects() error {
+	transient, err := c.handles(firstTransient)
 	if err != nil {
 		return err
 	}
@@ -309,38 +359,61 @@ func (c *channel) sweep() error {
 			}
 		}
 	}
-	return c.sweepSessions()
+	return nil
 }
 
-// repair does what may make a command succeed that has failed. It reports
-// whether it is worth to try again.
-func (c *channel) repair(err error) bool {
+// repair does what may make a command succeed that has failed with err. It
+// returns nil if it is worth to try again, and otherwise the error to report.
+func (c *channel) repair(err error) error {
 	switch repairOf(err) {
 	case forgetHandles:
 		c.t.log(c.ctx, "the TPM has lost our keys, they are loaded again", "reason", err)
 		c.forgetKeys()
 	case newSession:
 		if c.session == nil {
-			return false
+			return err
 		}
 		c.endSession()
 	case makeRoom:
-		if c.unloadAll() != nil {
-			return false
+		if c.unloadAll() != nil || c.sweep() != nil {
+			return err
 		}
-		return c.sweep() == nil
 	case startUp:
 		c.t.log(c.ctx, "the TPM was reset, it is started again", "reason", err)
 		c.forget()
-		return c.startup() == nil
+		if c.startup() != nil {
+			return err
+		}
 	case reconnect:
 		c.forget()
-		return c.reconnect(err) == nil
+		if rerr := c.reconnect(err); errors.Is(rerr, errForeign) {
+			return rerr
+		} else if rerr != nil {
+			return err
+		}
 	case again:
 	default:
-		return false
+		return err
 	}
-	return true
+	return nil
+}
+
+// diagnose looks whether an error comes from the TPM being another one.
+func (c *channel) diagnose(err error) error {
+	if err == nil || c.tpm == nil || errors.Is(err, errForeign) || c.t.srk.Load() == nil {
+		return err
+	}
+	if rc, ok := rcOf(err); ok && (isHandle(rc) || errors.Is(rc, tpm2.TPMRCIntegrity)) {
+		if serr := c.same(); errors.Is(serr, errForeign) {
+			return serr
+		}
+	}
+	return err
+}
+
+func rcOf(err error) (rc tpm2.TPMRC, ok bool) {
+	ok = errors.As(err, &rc)
+	return rc, ok
 }
 
 // forgetKeys takes loaded keys for gone, and removes those that are not.
@@ -349,6 +422,7 @@ func (c *channel) forgetKeys() {
 		c.flush(l.handle)
 	}
 	c.loaded = nil
+	c.dirty = true // a handle may have been a wrong one
 }
 
 // startup is TPM2_Startup(CLEAR). That the TPM is started already is no error.
@@ -381,7 +455,11 @@ func (c *channel) reconnect(cause error) error {
 		return err
 	}
 	c.t.log(c.ctx, "the connection to the TPM was lost and is made again", "reason", cause)
-	return c.same()
+	if err := c.same(); err != nil {
+		return err
+	}
+	c.dirty = false
+	return c.settle()
 }
 
 // connect dials.
@@ -410,7 +488,6 @@ func (c *channel) same() error {
 		return nil
 	}
 	if err == nil || errors.Is(err, tpm2.TPMRCHandle) {
-		c.t.foreign.Store(true)
 		c.t.log(c.ctx, errForeign.Error())
 		return errForeign
 	}
@@ -424,6 +501,14 @@ func (c *channel) clean() error {
 	}
 	if c.session != nil && c.session.lost {
 		c.endSession()
+	}
+	strays := c.strays
+	c.strays = nil
+	for i, h := range strays {
+		if err := c.flush(h); err != nil {
+			c.strays = append(c.strays, strays[i+1:]...)
+			return err
+		}
 	}
 	if err := c.sweep(); err != nil {
 		return err

@@ -62,7 +62,7 @@ func (t *Token) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, public
 	})
 	if err != nil {
 		if blob.persistent != 0 {
-			t.unpersist(ctx, made.key.name, blob.persistent)
+			t.unpersist(ctx, made.key.name)
 		}
 		return nil, nil, err
 	}
@@ -348,7 +348,8 @@ func (t *Token) importKey(ctx context.Context, typ tpm2.TPMAlgID, public, auth, 
 			return err
 		}
 		private = b
-		return c.flush(h)
+		c.flush(h)
+		return nil
 	})
 	return private, err
 }

@@ -252,12 +252,11 @@ func (t *Token) release(ctx context.Context, gone []*object) {
 			continue
 		}
 		k := o.key
-		err := t.with(context.WithoutCancel(ctx), k, func(c *channel) error {
-			if k.persistent != 0 {
-				return c.evict(entity{k.persistent, k.name}, k.persistent)
-			}
-			return c.unload(k)
-		})
+		if k.persistent != 0 {
+			t.unpersist(ctx, k.name)
+			continue
+		}
+		err := t.with(context.WithoutCancel(ctx), k, func(c *channel) error { return c.unload(k) })
 		if err != nil {
 			t.log(ctx, "a key that is destroyed is still in the TPM", "reason", err)
 		}

@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -44,7 +45,7 @@ func (t *Token) Persist(ctx context.Context, o driver.Object) error {
 	}
 	err = t.setPersistent(from.id, handle)
 	if err != nil {
-		t.unpersist(ctx, from.key.name, handle)
+		t.unpersist(ctx, from.key.name)
 		return err
 	}
 	return nil
@@ -84,29 +85,64 @@ func (t *Token) setPersistent(id objectID, handle uint32) error {
 
 // persist makes a key persistent and returns its handle.
 func (t *Token) persist(ctx context.Context, k *tpmKey) (handle uint32, err error) {
+	tried := false
 	err = t.use(ctx, k, func(c *channel, e entity) error {
 		taken, err := c.handles(firstPersistent)
 		if err != nil {
 			return err
 		}
-		for h := firstPersistent; h <= lastPersistent; h++ {
-			if !slices.Contains(taken, h) {
-				if err := c.evict(e, h); err != nil {
-					return err
-				}
-				handle = h
-				return c.unload(k)
+		if tried {
+			// The TPM may have done what we have not heard of.
+			if handle = c.persistent(taken, k.name); handle != 0 {
+				return nil
 			}
+		}
+		for h := firstPersistent; h <= lastPersistent; h++ {
+			if slices.Contains(taken, h) {
+				continue
+			}
+			tried = true
+			if err := c.evict(e, h); err != nil {
+				return err
+			}
+			handle = h
+			c.unload(k)
+			return nil
 		}
 		return fmt.Errorf("all handles from %#x to %#x are taken: %w", firstPersistent, lastPersistent, pkcs11.CKR_DEVICE_MEMORY)
 	})
+	if err != nil && tried {
+		t.unpersist(ctx, k.name)
+	}
 	return handle, failed("make a key persistent", err)
 }
 
-// unpersist removes a persistent key again.
-func (t *Token) unpersist(ctx context.Context, name []byte, handle uint32) {
-	err := t.with(context.WithoutCancel(ctx), nil, func(c *channel) error { return c.evict(entity{handle, name}, handle) })
+// persistent returns the handle at which a key is, or 0.
+func (c *channel) persistent(taken []uint32, name []byte) uint32 {
+	for _, h := range taken {
+		if h < firstPersistent || h > lastPersistent {
+			continue
+		}
+		if pub, err := c.readPublic(h); err == nil && bytes.Equal(pub.name, name) {
+			return h
+		}
+	}
+	return 0
+}
+
+// unpersist removes a persistent key, wherever it is.
+func (t *Token) unpersist(ctx context.Context, name []byte) {
+	err := t.use(context.WithoutCancel(ctx), nil, func(c *channel, _ entity) error {
+		taken, err := c.handles(firstPersistent)
+		if err != nil {
+			return err
+		}
+		if h := c.persistent(taken, name); h != 0 {
+			return c.evict(entity{h, name}, h)
+		}
+		return nil
+	})
 	if err != nil {
-		t.log(ctx, "a persistent key of no use stays in the TPM", "handle", fmt.Sprintf("%#x", handle), "reason", err)
+		t.log(ctx, "a persistent key of no use may stay in the TPM", "reason", err)
 	}
 }

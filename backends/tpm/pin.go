@@ -190,6 +190,7 @@ func (c *channel) unseal(s *sealed, auth []byte) ([]byte, error) {
 	}
 	object := uint32(0)
 	defer func() { c.discard(salted, object) }()
+	c.t.names.Store(string(k.name), true)
 	// The session protects the loading, which it authorizes nothing of: if
 	// somebody has changed what started it, that shows here, where it does not
 	// cost a try.
@@ -242,8 +243,8 @@ func (c *channel) discard(s *session, object uint32) {
 			return
 		}
 	}
-	if object != 0 && c.tpm != nil && c.flush(object) != nil {
-		c.dirty = true
+	if object != 0 {
+		c.flush(object)
 	}
 	c.end(s)
 	s.handle = 0

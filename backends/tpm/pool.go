@@ -179,8 +179,14 @@ func (t *Token) use(ctx context.Context, k *tpmKey, f func(c *channel, key entit
 				c.t.log(c.ctx, "a persistent key was removed from the TPM, it is loaded from its record", "handle", fmt.Sprintf("%#x", k.persistent))
 				continue
 			}
-			if err == nil || attempt == 2 || c.ctx.Err() != nil || !c.repair(err) {
+			if err == nil || c.ctx.Err() != nil {
 				return err
+			}
+			if attempt == 2 {
+				return c.diagnose(err)
+			}
+			if rerr := c.repair(err); rerr != nil {
+				return c.diagnose(rerr)
 			}
 		}
 	})
@@ -239,7 +245,10 @@ func (c *channel) ready() error {
 		if err := c.same(); err != nil {
 			return err
 		}
-		c.dirty = false // others' leftovers were looked for when the token was opened
+		c.dirty = false
+		if err := c.settle(); err != nil {
+			return err
+		}
 	}
 	return c.clean()
 }

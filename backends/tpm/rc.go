@@ -73,10 +73,10 @@ func repairOf(err error) repair {
 	return noRepair
 }
 
-// isHandle reports whether the code is about the first handle of a command.
+// isHandle reports whether the code says that a handle of a command is none.
 func isHandle(rc tpm2.TPMRC) bool {
 	var f tpm2.TPMFmt1Error
-	if !errors.Is(rc, tpm2.TPMRCHandle) || !errors.As(rc, &f) {
+	if !errors.Is(rc, tpm2.TPMRCHandle) && !errors.Is(rc, tpm2.TPMRCValue) || !errors.As(rc, &f) {
 		return false
 	}
 	ok, _ := f.Handle()

@@ -85,36 +85,32 @@ func (t *Token) dropSessions() {
 	})
 }
 
-// sweepSessions ends the sessions that a process of this token has noted and not
-// ended. If that process is alive, it begins another one.
-func (c *channel) sweepSessions() error {
+// endRecorded ends those of the sessions that a process of this token has noted
+// and not ended, and returns the others. If that process is alive, it begins
+// another one.
+func (c *channel) endRecorded(sessions []uint32) (others []uint32, err error) {
 	t := c.t
 	t.io.Lock()
 	b, err := t.store.Load(nameSessions)
 	t.io.Unlock()
 	if err != nil {
-		return nil
+		return sessions, nil
 	}
 	r, err := parseSessions(b)
 	if err != nil || len(r.handles) == 0 {
-		return nil
+		return sessions, nil
 	}
 	now, err := c.resets()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if now == r.resets {
-		for _, h := range r.handles {
-			if c.session != nil && c.session.handle == h {
-				continue
-			}
-			if err := c.flush(h); err != nil {
-				return err
-			}
+	for _, h := range sessions {
+		if now != r.resets || !slices.Contains(r.handles, h) {
+			others = append(others, h)
+		} else if err := c.flush(h); err != nil {
+			return nil, err
 		}
 	}
-	t.changeSessions(func(r *sessionsRecord) {
-		r.handles = slices.DeleteFunc(r.handles, func(h uint32) bool { return c.session == nil || c.session.handle != h })
-	})
-	return nil
+	t.changeSessions(func(r *sessionsRecord) { r.handles = nil })
+	return others, nil
 }

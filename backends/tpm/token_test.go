@@ -1,12 +1,12 @@
 package tpm_test
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -119,6 +119,8 @@ func sign(t testing.TB, key driver.Signer) {
 	require.NoError(t, trySign(t.Context(), key))
 }
 
+var errWrongSignature = errors.New("a wrong signature was returned")
+
 func trySign(ctx context.Context, key driver.Signer) error {
 	pub, err := driver.PublicKey(key.Attributes())
 	if err != nil {
@@ -136,7 +138,7 @@ func trySign(ctx context.Context, key driver.Signer) error {
 		return err
 	}
 	if err := driver.Verify(pub, m, data, sig); err != nil {
-		return fmt.Errorf("a signature that is wrong was returned: %w", err)
+		return fmt.Errorf("%w: %w", errWrongSignature, err)
 	}
 	return nil
 }
@@ -161,5 +163,3 @@ func randomBytes(n int) []byte {
 
 // plain hides what else a store can do.
 type plain struct{ pal.Store }
-
-var _ = bytes.Equal

@@ -135,6 +135,7 @@ type Token struct {
 	managed   atomic.Bool // there is a resource manager
 	foreign   atomic.Bool // the storage root key is not ours
 	lockout   atomic.Pointer[lockout]
+	names     sync.Map // Names, as strings, of what this process has loaded
 
 	endorsement atomic.Pointer[endorsement]
 
@@ -315,7 +316,7 @@ func (c *channel) open() error {
 	if t.foreign.Load() {
 		return nil
 	}
-	return c.sweep()
+	return c.settle()
 }
 
 // Concurrent says that the methods may be called from several goroutines.
