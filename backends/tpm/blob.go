@@ -132,7 +132,7 @@ func (c *channel) create(template, auth, data []byte) (*created, error) {
 		params: params,
 	})
 	if err != nil {
-		return nil, err
+		return nil, unsure(err)
 	}
 	p := r.reader()
 	private, public := bytes.Clone(p.sized()), bytes.Clone(p.sized())
@@ -150,6 +150,16 @@ func (c *channel) create(template, auth, data []byte) (*created, error) {
 		return nil, &commandError{tpm2.TPMCCCreate, errors.New("the TPM has made another object than was asked for")}
 	}
 	return out, nil
+}
+
+// unsure is what to make of a wrong authorization by a session that was just
+// started, and that authorizes nothing with a secret: what started it was changed
+// on the way.
+func unsure(err error) error {
+	if errors.Is(err, tpm2.TPMRCBadAuth) || errors.Is(err, tpm2.TPMRCAuthFail) {
+		return fmt.Errorf("%w: %w", errForged, err)
+	}
+	return err
 }
 
 // sameTemplate reports whether an object has the type and the attributes of the

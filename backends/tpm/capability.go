@@ -20,6 +20,7 @@ const (
 	ptFirmware2       = 0x10c
 	ptInputBuffer     = 0x10d
 	ptTransientMin    = 0x10e
+	ptVariable        = 0x200
 	ptPermanent       = 0x200
 	ptStartupClear    = 0x201
 	ptLockoutCounter  = 0x20e

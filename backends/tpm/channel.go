@@ -42,10 +42,13 @@ type channel struct {
 	dirty  bool     // something of ours may be in the TPM that we know no handle of
 	strays []uint32 // handles that could not be flushed
 
-	// others are the sessions that were in the TPM when the connection was made.
-	// Where there is no resource manager a TPM serves one connection at a time, so
-	// that sessions which appear afterwards are ours, known or not.
+	// others are the sessions that were in the TPM before ours, once they are
+	// listed. Where there is no resource manager a TPM serves one connection at a
+	// time, so that sessions which appear afterwards are ours, known or not.
 	others []uint32
+	listed bool
+
+	since time.Time // of the connection
 }
 
 type loadedKey struct {
@@ -143,9 +146,6 @@ func (c *channel) load(k *tpmKey) (entity, error) {
 	if err != nil {
 		return entity{}, err
 	}
-	if h >= virtualHandles {
-		c.t.managed.Store(true)
-	}
 	c.loaded = append(c.loaded, loadedKey{k, h})
 	return entity{h, k.name}, nil
 }
@@ -171,6 +171,7 @@ func (c *channel) loadBlob(k *tpmKey) (uint32, error) {
 		c.dirty = true
 		return 0, &commandError{tpm2.TPMCCLoad, errGarbled}
 	}
+	c.t.learn(r.handle)
 	return r.handle, nil
 }
 
@@ -229,6 +230,9 @@ func (c *channel) hot() (*session, error) {
 		if err := c.endSession(); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.listOthers(); err != nil {
+		return nil, err
 	}
 	s, err := c.start(false)
 	if err != nil {
@@ -292,23 +296,34 @@ func (c *channel) capability(cap tpm2.TPMCap, property, count uint32) (*reader, 
 	return r.reader(), nil
 }
 
-// settle gets to know a connection that was just made: what others have in the
-// TPM, and what a process of this token that died has left there, which goes. An
-// object is ours if its Name is that of a key of this token, a session if a record
-// of the store says so. On a resource manager there is nothing to find.
+// settle removes what a process of this token that died has left in the TPM, if a
+// record says that there was such a one. An object is ours if its Name is that of
+// a key of this token, a session if it is in the record.
 func (c *channel) settle() error {
 	if c.t.managed.Load() {
+		return nil
+	}
+	r, ok := c.t.unclean()
+	if !ok {
 		return nil
 	}
 	if err := c.sweepObjects(); err != nil {
 		return err
 	}
+	return c.endRecorded(r)
+}
+
+// listOthers lists the sessions of others, before one of ours is there.
+func (c *channel) listOthers() error {
+	if c.listed || c.t.managed.Load() {
+		return nil
+	}
 	sessions, err := c.handles(firstSession)
 	if err != nil {
 		return err
 	}
-	c.others, err = c.endRecorded(sessions)
-	return err
+	c.others, c.listed = sessions, true
+	return nil
 }
 
 const (
@@ -324,6 +339,9 @@ func (c *channel) sweep() error {
 	}
 	if err := c.sweepObjects(); err != nil {
 		return err
+	}
+	if !c.listed {
+		return nil
 	}
 	sessions, err := c.handles(firstSession)
 	if err != nil {
@@ -440,6 +458,7 @@ func (c *channel) disconnect() {
 		c.closer.Close()
 		c.tpm, c.closer = nil, nil
 	}
+	c.others, c.listed = nil, false
 }
 
 // reconnect opens a new connection, and makes sure that the TPM at its end is
@@ -468,7 +487,7 @@ func (c *channel) connect() error {
 	if err != nil {
 		return &transportError{err}
 	}
-	c.tpm, c.closer = tpm, tpm
+	c.tpm, c.closer, c.since = tpm, tpm, c.t.clock()
 	return nil
 }
 

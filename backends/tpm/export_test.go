@@ -22,3 +22,21 @@ func Unload(t *Token) {
 		}
 	})
 }
+
+// Secret returns the token secret.
+func Secret(t *Token) []byte {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.keys.secret
+}
+
+// AuthOf returns what a PIN is stretched to.
+func AuthOf(t *Token, pin []byte) []byte {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	auth, err := t.rec.user.stretch(pin)
+	if err != nil {
+		panic(err)
+	}
+	return auth
+}

@@ -203,9 +203,10 @@ func (c *channel) unseal(s *sealed, auth []byte) ([]byte, error) {
 		returns: true,
 	})
 	if err != nil {
-		return nil, err
+		return nil, unsure(err)
 	}
 	object = r.handle
+	c.t.learn(object)
 	p := r.reader()
 	if name := p.sized(); !p.done() || !bytes.Equal(name, k.name) {
 		return nil, &commandError{tpm2.TPMCCLoad, errGarbled}
@@ -288,7 +289,8 @@ func (t *Token) open(ctx context.Context, rec *tokenRecord, who role, pin []byte
 		if secret, err = c.unseal(s, auth); err == nil {
 			return nil
 		}
-		if errors.Is(err, tpm2.TPMRCAuthFail) || errors.Is(err, tpm2.TPMRCBadAuth) || errors.Is(err, tpm2.TPMRCLockout) {
+		var spent *spentError
+		if errors.As(err, &spent) && (errors.Is(err, tpm2.TPMRCAuthFail) || errors.Is(err, tpm2.TPMRCLockout)) {
 			l, lerr := c.readLockout()
 			if lerr != nil {
 				l = t.lockout.Load()

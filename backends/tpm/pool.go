@@ -79,27 +79,72 @@ func (p *pool) leave(pl *place, used bool) {
 	if !used {
 		return
 	}
-	if pl.session != nil && !closed {
+	patience := time.Duration(0)
+	switch {
+	case closed:
+	case pl.shared():
+		patience = idleConnection
+		if pl.t.clock().Sub(pl.since) > busyConnection {
+			pl.yield()
+			patience = 0
+		}
+	case pl.session != nil:
+		patience = idleSession
+	}
+	if patience > 0 {
 		if pl.idle == nil {
-			pl.idle = time.AfterFunc(idleSession, func() { p.expire(pl) })
+			pl.idle = time.AfterFunc(patience, func() { p.expire(pl) })
 		} else {
-			pl.idle.Reset(idleSession)
+			pl.idle.Reset(patience)
 		}
 	}
 	pl.turn <- struct{}{}
 }
 
-// expire ends the session of a channel that nobody has used for long.
+// A TPM on a socket that has no resource manager serves one connection at a time.
+// So that several processes can use it, none keeps it for longer.
+const (
+	idleConnection = 50 * time.Millisecond
+	busyConnection = 500 * time.Millisecond
+)
+
+// shared reports whether others wait for the connection to be closed.
+func (c *channel) shared() bool {
+	_, ok := c.closer.(*stream)
+	return ok && !c.t.managed.Load()
+}
+
+// yield removes what is ours from the TPM and closes the connection.
+func (c *channel) yield() {
+	c.ctx = context.Background()
+	if errors.Join(c.clean(), c.unloadAll()) == nil && !c.dirty {
+		c.t.dropSessions()
+		c.disconnect()
+	}
+}
+
+// expire ends the session of a channel that nobody has used for long, or gives
+// the connection to others.
 func (p *pool) expire(pl *place) {
 	select {
 	case <-pl.turn:
 	default:
 		return // it is in use
 	}
-	if s := pl.session; s != nil && pl.t.clock().Sub(s.last) >= idleSession {
+	switch s := pl.session; {
+	case pl.tpm == nil:
+	case pl.shared():
+		pl.yield()
+	case s != nil && pl.t.clock().Sub(s.last) >= idleSession:
 		pl.ctx = context.Background()
 		pl.endSession()
 	}
+	p.mu.Lock()
+	clear(pl.keys)
+	for _, l := range pl.loaded {
+		pl.keys[l.key] = true
+	}
+	p.mu.Unlock()
 	pl.turn <- struct{}{}
 }
 

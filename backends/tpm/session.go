@@ -45,6 +45,11 @@ func (c *channel) start(salt bool) (*session, error) {
 		}
 		tpmKey.handle = c.t.srk.Load().handle
 		var err error
+		if c.t.bare.Load() {
+			if err := c.listOthers(); err != nil {
+				return nil, err
+			}
+		}
 		if secret, sealed, err = tpm2.CreateEncryptedSalt(rand.Reader, c.t.srk.Load().seal); err != nil {
 			return nil, fmt.Errorf("tpm: salt of a session: %w", err)
 		}

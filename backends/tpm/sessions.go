@@ -74,43 +74,52 @@ func (t *Token) changeSessions(change func(*sessionsRecord)) {
 // dropSessions forgets the sessions that this process has noted, which it has
 // ended.
 func (t *Token) dropSessions() {
-	if len(t.noted) == 0 {
+	t.io.Lock()
+	none := len(t.noted) == 0
+	t.io.Unlock()
+	if none {
 		return
 	}
-	t.io.Unlock()
-	defer t.io.Lock()
 	t.changeSessions(func(r *sessionsRecord) {
 		r.handles = slices.DeleteFunc(r.handles, func(h uint32) bool { return slices.Contains(t.noted, h) })
 		t.noted = nil
 	})
 }
 
-// endRecorded ends those of the sessions that a process of this token has noted
-// and not ended, and returns the others. If that process is alive, it begins
-// another one.
-func (c *channel) endRecorded(sessions []uint32) (others []uint32, err error) {
-	t := c.t
+// unclean returns the sessions that a process of this token has noted and not
+// ended, and reads the objects, so that their Names are known.
+func (t *Token) unclean() (r sessionsRecord, ok bool) {
 	t.io.Lock()
+	defer t.io.Unlock()
 	b, err := t.store.Load(nameSessions)
-	t.io.Unlock()
 	if err != nil {
-		return sessions, nil
+		return r, false
 	}
-	r, err := parseSessions(b)
-	if err != nil || len(r.handles) == 0 {
-		return sessions, nil
+	if r, err = parseSessions(b); err != nil {
+		return r, false
+	}
+	t.refresh() // what cannot be read is not found
+	return r, true
+}
+
+// endRecorded ends the sessions of a process of this token that died. If it is
+// alive, it begins others.
+func (c *channel) endRecorded(r sessionsRecord) error {
+	sessions, err := c.handles(firstSession)
+	if err != nil {
+		return err
 	}
 	now, err := c.resets()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, h := range sessions {
-		if now != r.resets || !slices.Contains(r.handles, h) {
-			others = append(others, h)
-		} else if err := c.flush(h); err != nil {
-			return nil, err
+		if now == r.resets && slices.Contains(r.handles, h) {
+			if err := c.flush(h); err != nil {
+				return err
+			}
 		}
 	}
-	t.changeSessions(func(r *sessionsRecord) { r.handles = nil })
-	return others, nil
+	c.t.changeSessions(func(r *sessionsRecord) { r.handles = nil })
+	return nil
 }

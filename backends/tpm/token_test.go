@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-tpm/tpm2/transport"
 	"github.com/stretchr/testify/require"
@@ -163,3 +164,8 @@ func randomBytes(n int) []byte {
 
 // plain hides what else a store can do.
 type plain struct{ pal.Store }
+
+const (
+	eventually = time.Minute
+	tick       = 20 * time.Millisecond
+)

@@ -133,6 +133,7 @@ type Token struct {
 	abilities *abilities
 	table     []driver.Mechanism
 	managed   atomic.Bool // there is a resource manager
+	bare      atomic.Bool // there is none; while neither is set, nobody knows
 	foreign   atomic.Bool // the storage root key is not ours
 	lockout   atomic.Pointer[lockout]
 	names     sync.Map // Names, as strings, of what this process has loaded
@@ -278,12 +279,16 @@ func (c *channel) open() error {
 			return failed("open the TPM", err)
 		}
 	}
-	props, err := c.properties(ptFixed, ptLockoutRecovery)
+	props, err := c.properties(ptFixed, ptVariable-1)
 	if errors.Is(err, tpmInitialize) {
 		if err = c.startup(); err == nil {
-			props, err = c.properties(ptFixed, ptLockoutRecovery)
+			props, err = c.properties(ptFixed, ptVariable-1)
 		}
 	}
+	if err != nil {
+		return err
+	}
+	state, err := c.properties(ptVariable, ptLockoutRecovery)
 	if err != nil {
 		return err
 	}
@@ -291,7 +296,7 @@ func (c *channel) open() error {
 	if f.simulated() && !t.opts.Simulated {
 		return fmt.Errorf("tpm: %v is a TPM in software, whose keys are files; allow it with simulated=true: %w", f, pkcs11.CKR_TOKEN_NOT_RECOGNIZED)
 	}
-	t.lockout.Store(lockoutOf(props))
+	t.lockout.Store(lockoutOf(state))
 	if t.rec != nil {
 		t.opts.Parent = t.rec.parent
 	}
@@ -452,11 +457,11 @@ func (t *Token) Close() error {
 	t.pins.Lock()
 	defer t.pins.Unlock()
 	err := t.pool.close()
-	t.io.Lock()
-	defer t.io.Unlock()
 	if err == nil {
 		t.dropSessions()
 	}
+	t.io.Lock()
+	defer t.io.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.closed {
@@ -509,6 +514,15 @@ func (t *Token) sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// learn notes whether there is a resource manager, whose handles no TPM gives out.
+func (t *Token) learn(object uint32) {
+	if object >= virtualHandles {
+		t.managed.Store(true)
+	} else {
+		t.bare.Store(true)
 	}
 }
 
