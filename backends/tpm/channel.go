@@ -176,11 +176,12 @@ func (c *channel) loadBlob(k *tpmKey) (uint32, error) {
 }
 
 // flush removes an object or a session from the TPM. One that is gone already is
-// no error.
+// no error, but a reason to look what is there.
 func (c *channel) flush(handle uint32) error {
 	_, err := c.run(tpm2.TPMCCFlushContext, nil, put32(nil, handle))
 	var rc tpm2.TPMRC
 	if errors.As(err, &rc) && (errors.Is(rc, tpm2.TPMRCHandle) || errors.Is(rc, tpm2.TPMRCValue) || rc == tpm2.TPMRCReferenceH0) {
+		c.dirty = true
 		return nil
 	}
 	if err != nil {
@@ -399,6 +400,7 @@ func (c *channel) repair(err error) error {
 	case startUp:
 		c.t.log(c.ctx, "the TPM was reset, it is started again", "reason", err)
 		c.forget()
+		c.dirty = true // in case it was not
 		if c.startup() != nil {
 			return err
 		}

@@ -96,6 +96,8 @@ func (c *channel) exec(cmd *command) (response, error) {
 		if !errors.Is(err, errCanceled) {
 			c.dirty = true
 		}
+	} else if isHandle(rc) || rc == tpm2.TPMRCReferenceH0 {
+		c.dirty = true // the handle we know may have been changed on its way to us
 	}
 	return response{}, &commandError{cmd.code, err}
 }

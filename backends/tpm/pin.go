@@ -206,11 +206,12 @@ func (c *channel) unseal(s *sealed, auth []byte) ([]byte, error) {
 		return nil, unsure(err)
 	}
 	object = r.handle
-	c.t.learn(object)
 	p := r.reader()
-	if name := p.sized(); !p.done() || !bytes.Equal(name, k.name) {
+	if name := p.sized(); !p.done() || !bytes.Equal(name, k.name) || object>>24 != 0x80 {
+		c.dirty = true
 		return nil, &commandError{tpm2.TPMCCLoad, errGarbled}
 	}
+	c.t.learn(object)
 	r2, err := c.exec(&command{
 		code:    tpm2.TPMCCUnseal,
 		handles: []entity{{r.handle, k.name}},

@@ -162,9 +162,6 @@ func randomBytes(n int) []byte {
 	return b
 }
 
-// plain hides what else a store can do.
-type plain struct{ pal.Store }
-
 const (
 	eventually = time.Minute
 	tick       = 20 * time.Millisecond

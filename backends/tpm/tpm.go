@@ -519,7 +519,7 @@ func (t *Token) sleep(ctx context.Context, d time.Duration) error {
 
 // learn notes whether there is a resource manager, whose handles no TPM gives out.
 func (t *Token) learn(object uint32) {
-	if object >= virtualHandles {
+	if object >= virtualHandles && object>>24 == 0x80 {
 		t.managed.Store(true)
 	} else {
 		t.bare.Store(true)
