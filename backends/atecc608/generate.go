@@ -30,6 +30,9 @@ func (t *Token) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, public
 	if err := checkPrivate(private); err != nil {
 		return nil, nil, err
 	}
+	if t.opts.Store == nil && private.Bool(pkcs11.CKA_TOKEN) {
+		return t.generateUnstored(ctx, private.Text(pkcs11.CKA_LABEL))
+	}
 	r := &record{name: newName(), main: private, public: public}
 	err = t.change(ctx, func() error {
 		gone, err := t.replacing(replaces)
@@ -47,6 +50,42 @@ func (t *Token) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, public
 		return nil, nil, err
 	}
 	return t.objects[r.name+publicSuffix], t.objects[r.name], nil
+}
+
+// generateUnstored makes the key of the slot that has the label: without a store,
+// nothing else remembers it.
+func (t *Token) generateUnstored(ctx context.Context, label string) (pub, priv driver.Object, err error) {
+	var labels []string
+	for n := range config.Slots {
+		s := t.zone.Slot(n)
+		if !s.Generates() || !s.ShowsPublic() {
+			continue
+		}
+		own, _ := t.labels(n)
+		labels = append(labels, fmt.Sprintf("%q", own))
+		if own != label {
+			continue
+		}
+		if err := t.findKey(ctx, n); err != nil {
+			return nil, nil, err
+		}
+		if t.chipKeys[n] != nil && !t.isFree(n) {
+			return nil, nil, fmt.Errorf("atecc608: slot %d: %w: it holds the key %q; to make it anew, name a directory (dir=PATH), or say that it may be overwritten (free=%d)", n, pkcs11.CKR_ACTION_PROHIBITED, label, n)
+		}
+		key, err := t.generate(ctx, n)
+		if err != nil {
+			delete(t.chipKeys, n)
+			return nil, nil, fmt.Errorf("atecc608: slot %d: %w", n, err)
+		}
+		t.state.free &^= 1 << n
+		t.chipKeys[n] = key
+		if err := t.arrange(ctx); err != nil {
+			return nil, nil, err
+		}
+		id := foundID(n, key)
+		return t.objects[id+publicSuffix], t.objects[id], nil
+	}
+	return nil, nil, fmt.Errorf("atecc608: %w: without a store a key is known by the label of its slot alone: %s; name a directory for other labels (dir=PATH)", pkcs11.CKR_TOKEN_WRITE_PROTECTED, strings.Join(labels, ", "))
 }
 
 // change runs an operation that changes the store and the chip, and brings the
