@@ -212,6 +212,14 @@ type Updater interface {
 	Update(ctx context.Context, o Object, changed pkcs11.Template) (Object, error)
 }
 
+// A BackupPolicy is a token whose security officer may allow, when it is
+// initialized, that keys leave it for a backup although they are not extractable.
+type BackupPolicy interface {
+	// BackupAllowed reports whether that was allowed for the token as it is. If so,
+	// its keys are Exporters. It touches no device.
+	BackupAllowed() bool
+}
+
 // A RandomReader is a token with a random number generator.
 type RandomReader interface {
 	// ReadRandom fills b, or returns an error and leaves b without meaning. It

@@ -80,7 +80,8 @@ const (
 	flagUserPIN tokenFlags = 1 << iota // the user has a PIN
 	flagNoPIN                          // the token key is open to everybody with the records
 	flagSealed                         // keys are sealed by the platform
-	knownFlags  = flagUserPIN | flagNoPIN | flagSealed
+	flagBackup                         // keys may leave the token in a backup
+	knownFlags  = flagUserPIN | flagNoPIN | flagSealed | flagBackup
 )
 
 // tokenRecord is the record "token": what the token is, and the token key,

@@ -437,6 +437,9 @@ func (t *Token) InitToken(ctx context.Context, soPIN []byte, label string) error
 	if rec.so, err = t.wrap(tokenKey, soPIN, soRole, rec); err != nil {
 		return err
 	}
+	if t.opts.Backup {
+		rec.flags |= flagBackup
+	}
 	if t.opts.NoPIN {
 		rec.flags |= flagNoPIN
 		rec.open = bytes.Clone(tokenKey)

@@ -24,6 +24,8 @@ func init() { driver.Register("soft", openName) }
 //	mem=true       instead of dir: in memory, forgotten by Close
 //	accept=true    take the objects that are there for the token's: see Options.AcceptObjects
 //	nopin=true     InitToken makes a token without user PIN: see Options.NoPIN
+//	backup=true    InitToken makes a token whose keys may leave it in a backup: see
+//	               Options.Backup
 //	entropy=LIST   what the random number generator starts from, separated by
 //	               commas: system, hwrng, or the path of a device; see Options.Entropy
 //	seed=PATH      a seed in a file, or seed=store in the token's store; see Options.Seed
@@ -31,7 +33,11 @@ func openName(ctx context.Context, params *driver.Params) (driver.Token, error) 
 	mem := params.Bool("mem", false)
 	dir := params.String("dir", "")
 	flash := fileflash.Options{Create: params.Bool("create", false), ReadOnly: params.Bool("readonly", false)}
-	opts := &Options{NoPIN: params.Bool("nopin", false), AcceptObjects: params.Bool("accept", false)}
+	opts := &Options{
+		NoPIN:         params.Bool("nopin", false),
+		Backup:        params.Bool("backup", false),
+		AcceptObjects: params.Bool("accept", false),
+	}
 	entropy, seed := params.String("entropy", ""), params.String("seed", "")
 	if err := params.Unused(); err != nil {
 		return nil, fmt.Errorf("%w: %w", pkcs11.CKR_ARGUMENTS_BAD, err)

@@ -66,6 +66,10 @@ type Options struct {
 	// NoPIN makes InitToken make a token whose user needs no PIN. See the
 	// package comment.
 	NoPIN bool
+	// Backup makes InitToken make a token whose keys may leave it in a backup,
+	// although they are not extractable: see cryptoki.Backuper. It is in the token's
+	// authenticated record and cannot be changed later.
+	Backup bool
 	// MaxTries is how many wrong PINs in a row lock a PIN, 1 to 255; 0 is
 	// DefaultMaxTries.
 	MaxTries int
@@ -173,6 +177,7 @@ var _ interface {
 	driver.Destroyer
 	driver.Updater
 	driver.RandomReader
+	driver.BackupPolicy
 	driver.Authenticator
 	driver.PINSetter
 	driver.Initializer
@@ -284,6 +289,14 @@ func countFlags(used int, limit byte, low, final, locked uint64) uint64 {
 	default:
 		return low
 	}
+}
+
+// BackupAllowed reports whether the token was made with Options.Backup, as its
+// record says, which is authenticated at login.
+func (t *Token) BackupAllowed() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.rec != nil && t.rec.flags&flagBackup != 0
 }
 
 // Changes counts the changes by other processes.
