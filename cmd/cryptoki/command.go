@@ -43,6 +43,7 @@ func init() {
 		&exportCertificateCommand, &exportPublicKeyCommand, &exportKeyCommand,
 		&deleteCommand,
 		&signCommand, &verifyCommand, &randomCommand,
+		&backupCommand, &restoreCommand, &migrateCommand,
 		&pinChangeCommand, &pinChangeSOCommand, &pinUnlockCommand,
 		&slotListCommand, &slotLockCommand,
 		&serveCommand, &conformanceCommand, &doctorCommand, &versionCommand, &helpCommand,

@@ -145,7 +145,7 @@ func (o *options) unknown(arg, name string) error {
 		dashes = "-"
 	}
 	switch name {
-	case "pin", "so-pin", "new-pin", "new-so-pin", "p":
+	case "pin", "so-pin", "new-pin", "new-so-pin", "from-pin", "password", "p":
 		return withHint(usagef("flag %s%s: a PIN on the command line is visible to every process of the machine", dashes, name),
 			"use --pin-file FILE, --pin-fd N or $CREDENTIALS_DIRECTORY/cryptoki-pin, or type it when asked")
 	}

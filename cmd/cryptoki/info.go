@@ -29,6 +29,7 @@ var infoCommand = command{
 	summary: "show the token, the state of its PINs, and what it can do",
 	about:   `It needs no PIN, and changes nothing.`,
 	json: append(slices.Clip(tokenFields),
+		field{"backup", "whether backup copies keys that are not extractable"},
 		field{"library", "description and version of the module"},
 		field{"mechanisms", "array of name, minKeySize, maxKeySize, flags; in the token's numbers"}),
 	example: []example{
@@ -108,6 +109,10 @@ func (a *app) info(ctx context.Context, t *cryptoki.Token, listMechs bool) error
 	if err != nil {
 		return err
 	}
+	backups, err := backupAllowed(ctx, t)
+	if err != nil {
+		return err
+	}
 	var list []mechanismInfo
 	for m, i := range mechs {
 		list = append(list, mechanismInfo{m.String(), i.MinKeySize, i.MaxKeySize, mechanismFlags(i.Flags)})
@@ -118,9 +123,10 @@ func (a *app) info(ctx context.Context, t *cryptoki.Token, listMechs bool) error
 	if a.json {
 		return a.printJSON(struct {
 			tokenInfo
+			Backup     bool            `json:"backup"`
 			Library    string          `json:"library"`
 			Mechanisms []mechanismInfo `json:"mechanisms"`
-		}{j, library, list})
+		}{j, backups, library, list})
 	}
 	if !j.Initialized {
 		if err := a.printf("the token is not initialized: cryptoki init --label NAME\n"); err != nil {
@@ -134,6 +140,9 @@ func (a *app) info(ctx context.Context, t *cryptoki.Token, listMechs bool) error
 		{"mechanisms", fmt.Sprintf("%d", len(list))},
 	}
 	rows = slices.DeleteFunc(rows, func(row []string) bool { return row[1] == "" })
+	if backups {
+		rows = append(rows, []string{"backup", "copies all keys, extractable or not"})
+	}
 	if j.WriteProtected {
 		rows = append(rows, []string{"writable", "no"})
 	}

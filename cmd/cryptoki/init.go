@@ -35,12 +35,13 @@ user PIN, keep a chip that comes configured.`,
 	},
 	flags: func(o *options) runFunc {
 		var s cryptoki.Setup
-		var noPIN, yes bool
+		var noPIN, backup, yes bool
 		var chip chipSetup
 		o.str(&s.Label, "label,l", "NAME", "label of the token, at most 32 bytes")
 		o.flag(&s.Erase, "erase", "destroy everything on a token that is initialized already")
 		o.flag(&yes, "yes,y", "do not ask before --erase and --lock")
 		o.flag(&noPIN, "no-user-pin", "set no user PIN: for a token that needs none, or one that the SO sets later")
+		o.flag(&backup, "backup", "let backup copy keys that are not extractable: the SO's decision, for as long as the token lives")
 		o.str(&chip.config, "config", "NAME|FILE", "configure a chip: generic, generic-pin, keep, or a file")
 		o.flag(&chip.lock, "lock", "lock the chip, for ever")
 		o.flag(&chip.dryRun, "dry-run", "show what there is to do to a chip, and change nothing")
@@ -53,6 +54,13 @@ user PIN, keep a chip that comes configured.`,
 				return a.initChip(ctx, s.Label, chip)
 			} else if chip.lock || chip.dryRun {
 				return usagef("init: --lock and --dry-run are for chips: give --config too")
+			}
+			if backup {
+				name, err := a.tokenName()
+				if err != nil {
+					return err
+				}
+				a.token = name + ";backup=true"
 			}
 			return a.initialize(ctx, s, noPIN, yes)
 		}

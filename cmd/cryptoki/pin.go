@@ -22,6 +22,8 @@ const (
 	wantUser wanted = 1 << iota
 	wantSO
 	wantNew
+	wantPassword
+	wantFrom
 )
 
 // A secret is a PIN and where it may come from. Never from the command line or
@@ -37,6 +39,7 @@ type secret struct {
 
 type pins struct {
 	so, user, next secret
+	password, from secret // of a backup; the user PIN of the token to migrate from
 	lastTry        bool
 	uri            *pkcs11.URI // of an object, with a pin-source
 }
@@ -46,6 +49,9 @@ func newPins() pins {
 		user: secret{name: "user PIN", flag: "pin", credential: "cryptoki-pin", fd: -1},
 		so:   secret{name: "SO PIN", flag: "so-pin", credential: "cryptoki-so-pin", fd: -1},
 		next: secret{name: "new PIN", flag: "new-pin", credential: "cryptoki-new-pin", fd: -1},
+
+		password: secret{name: "backup password", flag: "password", credential: "cryptoki-backup-password", fd: -1},
+		from:     secret{name: "PIN to migrate from", flag: "from-pin", credential: "cryptoki-from-pin", fd: -1},
 	}
 }
 
@@ -54,7 +60,7 @@ func (p *pins) flags(o *options, w wanted) {
 	for _, s := range []struct {
 		want wanted
 		*secret
-	}{{wantUser, &p.user}, {wantSO, &p.so}, {wantNew, &p.next}} {
+	}{{wantUser, &p.user}, {wantSO, &p.so}, {wantNew, &p.next}, {wantPassword, &p.password}, {wantFrom, &p.from}} {
 		if w&s.want == 0 {
 			continue
 		}
@@ -99,7 +105,7 @@ func hintMode(pin []byte, err error) ([]byte, error) {
 // handed down cannot be a file of its own.
 func (a *app) readFDs() error {
 	fds := map[int]*os.File{}
-	for _, s := range []*secret{&a.pins.so, &a.pins.user, &a.pins.next} {
+	for _, s := range []*secret{&a.pins.so, &a.pins.user, &a.pins.next, &a.pins.password, &a.pins.from} {
 		if s.fd < 0 {
 			continue
 		}

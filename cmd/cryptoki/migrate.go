@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	cryptoki "github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
+)
+
+var migrateCommand = command{
+	name:    "migrate",
+	summary: "copy the objects of another token to this one",
+	about: `--from names the other token, of any kind. Keys that are sensitive but extractable
+are wrapped by it under a key of this run. Those that are not extractable stay where
+they are and are listed, unless that token was made with init --backup. The other
+token is not changed; this one keeps what it has, so that migrate can be repeated.`,
+	pins: wantUser | wantFrom,
+	json: resultFields,
+	example: []example{
+		{"to another directory", "cryptoki -t soft:dir=/data/token migrate --from soft:dir=/var/lib/gateway/token"},
+		{"without a terminal", "cryptoki migrate --from soft:dir=/old --from-pin-file old.pin --pin-file user.pin"},
+	},
+	flags: func(o *options) runFunc {
+		var from string
+		o.str(&from, "from,f", "NAME", "the token to copy from, such as soft:dir=/old")
+		return func(ctx context.Context, a *app, _ []string) error { return a.migrate(ctx, from) }
+	},
+}
+
+func (a *app) migrate(ctx context.Context, from string) error {
+	if from == "" {
+		return usagef("migrate: --from is missing")
+	}
+	if name, err := a.tokenName(); err != nil {
+		return err
+	} else if name == from {
+		return usagef("migrate: --from is the token itself")
+	}
+	// The one that is written to first, so that nothing is asked for in vain.
+	return a.with(ctx, mustLogin, func(t *cryptoki.Token) error {
+		source, err := cryptoki.Open(ctx, from, &cryptoki.Options{LastTry: a.pins.lastTry, PIN: a.fromPIN})
+		if err != nil {
+			return err
+		}
+		defer source.Close()
+		if err := ready(ctx, source); err != nil {
+			return fmt.Errorf("--from: %w", err)
+		}
+		if err := a.mustSee(ctx, source); err != nil {
+			return fmt.Errorf("--from: %w", err)
+		}
+		c, err := collect(ctx, source)
+		if err != nil {
+			return fmt.Errorf("--from: %w", err)
+		}
+		defer c.Wipe()
+		return a.put(ctx, t, c, "migrated")
+	})
+}
+
+// fromPIN is asked when the token to migrate from wants its PIN.
+func (a *app) fromPIN(ctx context.Context, _ pkcs11.UserType, info pkcs11.TokenInfo) ([]byte, error) {
+	return a.existing(ctx, &a.pins.from, fmt.Sprintf("user PIN of token %q, to migrate from", info.Label))
+}
