@@ -75,7 +75,10 @@ func TestKDFKeys(t *testing.T) {
 	wantStatus(t, c, StatusExec, opKDF, kdfSlot|kdfOutput<<2, 5, ask(0, 16), msg) // needs the latch
 	wantStatus(t, c, StatusParse, opKDF, kdfSlot|kdfOutput<<2, 16, ask(0, 16), msg)
 	wantStatus(t, c, StatusParse, opKDF, kdfTemp|kdfSlot<<2, 0x1000, ask(0, 16), msg)
-	// To each target.
+	// To each target. The upper half of TempKey is loaded then.
+	wantStatus(t, c, StatusExec, opAES, 0x80, slotTempKey, zeros[:16])
+	wantStatus(t, c, StatusOK, opKDF, kdfTemp|kdfTempUpper<<2, 0, ask(0, 32), msg)
+	wantStatus(t, c, StatusOK, opAES, 0x80, slotTempKey, zeros[:16])
 	wantStatus(t, c, StatusOK, opKDF, kdfTemp|kdfAlt<<2, 0, ask(0, 32), msg)
 	if got := hexOf(c.vol.alt[:]); got != prf(long[:32]) {
 		t.Errorf("alternate key is %s", got)

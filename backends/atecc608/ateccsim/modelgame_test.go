@@ -262,8 +262,8 @@ func someConfig(r *rand.Rand) *State {
 		}
 		kind := []uint16{4, 4, 6, 7, 7}[r.IntN(5)]
 		kc := uint16(r.IntN(4)) | kind<<2 | 0x20
-		if kind != 4 {
-			kc &^= 1
+		if kind != 4 && r.IntN(8) != 0 {
+			kc &^= 1 // otherwise a private key of no known kind
 		}
 		for _, b := range []uint16{0x40, 0x80, 0x1000} {
 			if r.IntN(8) == 0 {
@@ -288,7 +288,7 @@ func someConfig(r *rand.Rand) *State {
 	if r.IntN(2) == 0 {
 		binary.LittleEndian.PutUint16(s.Config[cfgChipOptions:], uint16(r.Uint32())&^1)
 	}
-	s.Config[cfgSecureBoot], s.Config[cfgSecureBoot+1] = byte(r.IntN(16)), byte(r.Uint32())
+	s.Config[cfgSecureBoot], s.Config[cfgSecureBoot+1] = byte(r.IntN(32)), byte(r.Uint32())
 	s.Config[cfgVolatileKey] = 0x80 | byte(r.IntN(16))
 	s.Config[cfgUseLock] = 0
 	switch r.IntN(4) {

@@ -417,3 +417,62 @@ func TestShortNonceReplacesLong(t *testing.T) {
 	wantStatus(t, c, StatusOK, opNonce, 0x03, 0, zeros[:32])
 	wantStatus(t, c, StatusExec, opAES, 0x80, slotTempKey, zeros[:16])
 }
+
+// TestKeyValid is what Info says of slots.
+func TestKeyValid(t *testing.T) {
+	c := vectorChip(t)
+	key := unhex(t, "00000000"+keyX+"00000000"+keyY)
+	for _, n := range []int{11, 14} {
+		copy(c.ee.Slot(n), key)
+	}
+	want := func(slot uint16, valid byte) {
+		t.Helper()
+		wantData(t, c, hexOf([]byte{valid, 0, 0, 0}), opInfo, 1, slot)
+	}
+	want(0, 1)
+	want(4, 0) // a secret is no key of the curve
+	want(11, 1)
+	want(14, 0) // not validated
+	c.putNibble(14, nibbleValid)
+	want(14, 1)
+	c.putNibble(14, nibbleInvalid)
+	want(14, 0)
+	c.ee.Slot(11)[10] ^= 1 // not on the curve
+	want(11, 0)
+	clear(c.ee.Slot(0))
+	want(0, 0)
+}
+
+// TestLastUse: a counter that is full allows no more uses, with no limit in a slot.
+func TestLastUse(t *testing.T) {
+	c := vectorChip(t)
+	c.ee.Config[cfgCountMatch] = 0
+	c.setCounter(0, counterMax-1)
+	for _, want := range []Status{StatusOK, StatusExec, StatusExec} {
+		wantStatus(t, c, StatusOK, opNonce, 0x43, 0, zeros[:32])
+		wantStatus(t, c, want, opSign, 0xA0, 0)
+		wantData(t, c, "ffff1f00", opCounter, 0, 0)
+	}
+}
+
+// TestImpossibleStates are refused.
+func TestImpossibleStates(t *testing.T) {
+	for name, change := range map[string]func(*[ConfigSize]byte){
+		"serial number":                       func(c *[ConfigSize]byte) { c[1] = 0x24 },
+		"data locked, configuration unlocked": func(c *[ConfigSize]byte) { c[cfgLockData] = 0 },
+	} {
+		config := Blank(DefaultSerial).Config
+		change(&config)
+		if _, err := Configured(config); err == nil {
+			t.Errorf("%s: was accepted", name)
+		}
+	}
+	if _, err := New(nil, nil); err == nil {
+		t.Error("no state was accepted")
+	}
+	for _, opts := range []Options{{Timing: Timing{Min: 2, Max: 1}}, {Timing: Timing{Min: -1}}, {Speed: -1}} {
+		if _, err := New(Blank(DefaultSerial), &opts); err == nil {
+			t.Errorf("%+v was accepted", opts)
+		}
+	}
+}
