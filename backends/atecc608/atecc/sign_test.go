@@ -1,6 +1,7 @@
 package atecc_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
@@ -17,16 +18,16 @@ import (
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
-// A forger changes answers of 64 bytes, and the CRC with them.
+// A forger changes answers with so many bytes of data, and the CRC with them.
 type forger struct {
 	*ateccsim.Chip
-	skip, count int
+	size, skip, count int
 }
 
 func (b *forger) Tx(addr uint16, w, r []byte) error {
 	err := b.Chip.Tx(addr, w, r)
-	if err == nil && len(r) == 67 && r[0] == 67 {
-		if b.skip--; b.skip < 0 && b.count > 0 {
+	if err == nil && len(r) == b.size+3 && int(r[0]) == len(r) && b.count > 0 {
+		if b.skip--; b.skip < 0 {
 			b.count--
 			r[9] ^= 0x40
 			seal(r)
@@ -38,7 +39,7 @@ func (b *forger) Tx(addr uint16, w, r []byte) error {
 // TestWrongSignature has a chip, or a probe on the bus, that signs wrongly.
 func TestWrongSignature(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bus := &forger{Chip: sim(t, generic(t), nil)}
+		bus := &forger{Chip: sim(t, generic(t), nil), size: 64}
 		d, err := atecc.New(t.Context(), bus, nil)
 		require.NoError(t, err)
 		digest := sha256.Sum256(nil)
@@ -51,6 +52,59 @@ func TestWrongSignature(t *testing.T) {
 		require.Nil(t, sig)
 		_, err = d.Sign(t.Context(), 0, digest[:])
 		require.NoError(t, err)
+	})
+}
+
+// A thief takes PrivWrite off the bus and answers success.
+type thief struct {
+	*ateccsim.Chip
+	taken bool
+}
+
+func (b *thief) Tx(addr uint16, w, r []byte) error {
+	if len(w) > 4 && w[2] == 0x46 {
+		b.taken = true
+		return nil
+	}
+	if b.taken && len(r) == 4 {
+		b.taken = false
+		copy(r, []byte{0x04, 0x00, 0x03, 0x40})
+		return nil
+	}
+	return b.Chip.Tx(addr, w, r)
+}
+
+// TestForgedAnswers are those that chip and host share a secret against, or that
+// can be checked in another way.
+func TestForgedAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		state := everything(t)
+		secret := bytes.Clone(state.Slot(4)[:32])
+		bus := &forger{Chip: sim(t, state, nil), size: 32}
+		d, err := atecc.New(ctx, bus, nil)
+		require.NoError(t, err)
+		digest := sha256.Sum256(nil)
+		key := newKey(t)
+		require.NoError(t, d.WritePublicKey(ctx, 11, &key.PublicKey))
+		bus.count = 1
+		ok, err := d.Verify(ctx, &key.PublicKey, digest[:], sign(t, key, digest[:]), secret)
+		require.ErrorIs(t, err, pkcs11.CKR_DEVICE_ERROR)
+		require.False(t, ok)
+		bus.skip, bus.count = 1, 1 // not the nonce, but the proof
+		ok, err = d.SecureBoot(ctx, atecc.BootFull, digest[:], sign(t, key, digest[:]), secret, nil)
+		require.Error(t, err)
+		require.False(t, ok)
+		require.NoError(t, d.Close())
+	})
+	synctest.Test(t, func(t *testing.T) {
+		state := everything(t)
+		secret := bytes.Clone(state.Slot(4)[:32])
+		d, err := atecc.New(t.Context(), &thief{Chip: sim(t, state, nil)}, nil)
+		require.NoError(t, err)
+		err = d.ImportKey(t.Context(), 7, newKey(t), secret)
+		require.ErrorIs(t, err, pkcs11.CKR_DEVICE_ERROR)
+		require.ErrorContains(t, err, "another key")
 	})
 }
 
@@ -201,6 +255,20 @@ func TestCommandsThatArrivedAllTheSame(t *testing.T) {
 				after, err := d.Counter(t.Context(), 0)
 				require.NoError(t, err)
 				require.Equal(t, before+1, after)
+
+				// A key that has been derived is not derived again, though the answer to
+				// the command before would be the same.
+				key := bytes.Clone(chip.State().Slot(4)[:32])
+				bus.op, bus.n = 0x1C, 1
+				require.ErrorIs(t, d.Do(t.Context(), func(s *atecc.Sequence) error {
+					temp, err := s.RandomNonce()
+					require.NoError(t, err)
+					mixed, err := s.GenDig(4, key, temp)
+					require.NoError(t, err)
+					_, err = s.DeriveKey(9, false, *mixed, nil)
+					return err
+				}), atecc.ErrUncertain)
+				require.Equal(t, 0, bus.n)
 
 				bus.op, bus.n = 0x17, 1
 				require.NoError(t, d.LockSlot(t.Context(), 0))

@@ -39,7 +39,7 @@ func TestFrames(t *testing.T) {
 		require.Equal(t, want, appendCommand(nil, tt.op, tt.p1, tt.p2, tt.data))
 	}
 	require.EqualValues(t, 0x0252, address(ZoneData, 10, 64+2*4))
-	_, err := payload(group(nil))
+	_, err := payload(append(group(nil), 0xFF))
 	require.ErrorIs(t, err, errDamaged)
 	for _, bad := range []string{"", "04", "040003", "04000341", "03000340", "0500034000", "ffffffffffffffff"} {
 		b, err := hex.DecodeString(bad)
