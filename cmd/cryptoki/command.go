@@ -40,12 +40,14 @@ func init() {
 		&initCommand, &infoCommand, &listCommand,
 		&keygenCommand, &csrCommand,
 		&importCertificateCommand, &importChainCommand, &importKeyCommand, &importPublicKeyCommand,
-		&exportCertificateCommand, &exportPublicKeyCommand, &exportKeyCommand,
+		&importTPMKeyCommand,
+		&exportCertificateCommand, &exportPublicKeyCommand, &exportKeyCommand, &exportTPMKeyCommand,
 		&deleteCommand,
 		&signCommand, &verifyCommand, &randomCommand,
 		&backupCommand, &restoreCommand, &migrateCommand,
 		&pinChangeCommand, &pinChangeSOCommand, &pinUnlockCommand,
-		&slotListCommand, &slotLockCommand,
+		&slotListCommand, &slotLockCommand, &lockoutCommand, &lockoutResetCommand,
+		&attestCommand, &verifyAttestationCommand,
 		&serveCommand, &conformanceCommand, &doctorCommand, &versionCommand, &helpCommand,
 	}
 }
