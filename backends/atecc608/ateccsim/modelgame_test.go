@@ -320,7 +320,7 @@ func fillSlots(s *State, r *rand.Rand, pub []byte) {
 // TestModel plays random commands on chips with random policies, and compares
 // each answer, the registers and all stored bytes with the model.
 func TestModel(t *testing.T) {
-	games, moves := 300, 150
+	games, moves := 200, 150
 	if testing.Short() {
 		games = 60
 	}

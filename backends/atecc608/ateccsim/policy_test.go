@@ -54,6 +54,8 @@ func TestLockPhases(t *testing.T) {
 	wantStatus(t, c, StatusExec, opSign, 0xA0, 0)
 	wantStatus(t, c, StatusOK, opPrivWrite, 0, 4, zeros[:35], []byte{7}, zeros[:32])
 	wantStatus(t, c, StatusECC, opPrivWrite, 0, 4, zeros[:36], zeros[:32])
+	wantStatus(t, c, StatusECC, opPrivWrite, 0, 4, bytes.Repeat([]byte{0xFF}, 36), zeros[:32])
+	wantStatus(t, c, StatusECC, opPrivWrite, 0, 4, []byte{0, 0, 0, 1}, zeros[:31], []byte{7}, zeros[:32]) // four zeros come first
 	wantStatus(t, c, StatusExec, opLock, 1, 0)
 	wantStatus(t, c, StatusOK, opLock, 1, c.dataCRC())
 
