@@ -108,24 +108,6 @@ func isZero(page []byte) bool {
 	return bytes.Equal(page, zero[:len(page)])
 }
 
-func makeToken(t *testing.T, dir string, pin []byte) {
-	ctx := context.Background()
-	token, err := cryptoki.Open(ctx, "soft:create=true;dir="+dir, &cryptoki.Options{PIN: func(context.Context, pkcs11.UserType, pkcs11.TokenInfo) ([]byte, error) {
-		return bytes.Clone(pin), nil
-	}})
-	must(t, err)
-	defer token.Close()
-	must(t, token.Initialize(ctx, cryptoki.Setup{Label: "core", SOPIN: []byte("so-pin-87654321"), UserPIN: bytes.Clone(pin)}))
-	s, err := token.Session(ctx, pkcs11.CKF_RW_SESSION)
-	must(t, err)
-	defer s.Close()
-	for _, kind := range []string{"P-256", "Ed25519", "RSA"} {
-		generatePair(t, s, kind, template(pkcs11.CKA_TOKEN, true, pkcs11.CKA_LABEL, kind), template(pkcs11.CKA_TOKEN, true, pkcs11.CKA_LABEL, kind))
-	}
-	_, err = s.GenerateKey(ctx, mech(pkcs11.CKM_AES_KEY_GEN, nil), template(pkcs11.CKA_TOKEN, true, pkcs11.CKA_LABEL, "AES", pkcs11.CKA_VALUE_LEN, uint64(32), pkcs11.CKA_ENCRYPT, true))
-	must(t, err)
-}
-
 // useToken is the child.
 func useToken(t *testing.T, dir string) {
 	ctx := context.Background()

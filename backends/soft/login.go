@@ -70,6 +70,7 @@ func (t *Token) Login(ctx context.Context, user pkcs11.UserType, pin []byte) err
 		keys.wipe()
 		return nil
 	}
+	t.upgradePIN(who, keys.tokenKey, pin)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -82,6 +83,17 @@ func (t *Token) Login(ctx context.Context, user pkcs11.UserType, pin []byte) err
 	t.keys, t.role, t.ordered = keys, who, nil
 	t.loaded.Store(false) // so that what can be checked now is
 	return nil
+}
+
+// upgradePIN gives a PIN that is right the cost that Options ask for, if it costs
+// less. Where that cannot be written, the PIN stays as it is. t.pins is held.
+func (t *Token) upgradePIN(who role, tokenKey, pin []byte) {
+	t.mu.RLock()
+	rec := t.rec
+	t.mu.RUnlock()
+	if t.upgrade && rec != nil && rec.key(who).kdf.less(t.opts.KDF) && checkLength(pin) == nil {
+		_ = t.setPIN(rec, who, tokenKey, pin)
+	}
 }
 
 // Logout wipes the keys, and has what Argon2id has used given back to the system.

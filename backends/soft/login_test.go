@@ -410,3 +410,94 @@ func TestErrorsHoldNoPIN(t *testing.T) {
 		}
 	}
 }
+
+// TestUpgrade raises the cost of a PIN at login, where that is asked for.
+func TestUpgrade(t *testing.T) {
+	more := KDF{MemoryKiB: 16, Passes: 2, Threads: 1}
+	open := func(store pal.Store, kdf KDF) *Token {
+		token, err := New(store, &Options{KDF: kdf})
+		must(t, err)
+		t.Cleanup(func() { token.Close() })
+		return token
+	}
+	costs := func(token *Token) [2]KDF { return [2]KDF{token.rec.so.kdf, token.rec.user.kdf} }
+	store := new(pal.Mem)
+	newToken(t, store)
+
+	token := open(store, KDF{})
+	login(t, token)
+	if got := costs(token); got != [2]KDF{cheap.KDF, cheap.KDF} {
+		t.Errorf("without being asked, the costs are %v", got)
+	}
+	token = open(readOnly{store}, more)
+	login(t, token)
+	if got := costs(token); got != [2]KDF{cheap.KDF, cheap.KDF} {
+		t.Errorf("on a medium that cannot be written, the costs are %v", got)
+	}
+	token = open(store, more)
+	wantCode(t, "wrong PIN", token.Login(ctx, pkcs11.CKU_USER, []byte("wrong")), pkcs11.CKR_PIN_INCORRECT)
+	if got := costs(token); got[1] != cheap.KDF {
+		t.Errorf("after a wrong PIN, the costs are %v", got)
+	}
+	login(t, token)
+	_, priv := generateP256(t, token, "key")
+	if got := costs(token); got != [2]KDF{cheap.KDF, more} {
+		t.Errorf("after a login of the user, the costs are %v", got)
+	}
+	must(t, token.Logout(ctx))
+	must(t, token.Login(ctx, pkcs11.CKU_SO, soPIN))
+	if got := costs(token); got != [2]KDF{more, more} {
+		t.Errorf("after a login of the SO, the costs are %v", got)
+	}
+	token = open(store, cheap.KDF)
+	login(t, token)
+	if got := costs(token); got != [2]KDF{more, more} {
+		t.Errorf("a program that wants less has made the costs %v", got)
+	}
+	if _, err := find(t, token, pkcs11.CKO_PRIVATE_KEY, "key").(driver.Signer).Sign(ctx, &pkcs11.Mechanism{Type: pkcs11.CKM_ECDSA}, make([]byte, 32)); err != nil {
+		t.Errorf("%v: %v", priv, err)
+	}
+	wantFlags(t, token, userFlags|soFlags, 0)
+}
+
+// readOnly is a store that cannot be written.
+type readOnly struct{ *pal.Mem }
+
+func (readOnly) Save(string, []byte) error { return pal.ErrReadOnly }
+func (readOnly) Remove(string) error       { return pal.ErrReadOnly }
+func (readOnly) Batch([]pal.Change) error  { return pal.ErrReadOnly }
+
+// TestWrongPINsCostTheSame has every wrong PIN, of whatever length, go through the
+// key derivation, cost a try, and be the same error.
+func TestWrongPINsCostTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var texts []string
+		for _, pin := range []string{"", "1", "123", "wrong", "user-pin-12345", "user-pin-1234567", strings.Repeat("x", 255), strings.Repeat("x", 256), strings.Repeat("x", 4000)} {
+			token, err := New(new(pal.Mem), &Options{KDF: KDF{MemoryKiB: 1 << 10, Passes: 1, Threads: 1}})
+			must(t, err)
+			must(t, token.InitToken(ctx, soPIN, "gateway"))
+			must(t, token.Login(ctx, pkcs11.CKU_SO, soPIN))
+			must(t, token.InitPIN(ctx, userPIN))
+			must(t, token.Logout(ctx))
+			start := time.Now()
+			err = token.Login(ctx, pkcs11.CKU_USER, []byte(pin))
+			if !token.derived.Load() {
+				t.Errorf("a PIN of %d bytes is refused without a look at it", len(pin))
+			}
+			if d := time.Since(start); d != 0 {
+				t.Errorf("a PIN of %d bytes waits %v", len(pin), d)
+			}
+			wantCode(t, fmt.Sprintf("a PIN of %d bytes", len(pin)), err, pkcs11.CKR_PIN_INCORRECT)
+			if token.used(userRole) != 1 {
+				t.Errorf("a PIN of %d bytes counts %d times", len(pin), token.used(userRole))
+			}
+			texts = append(texts, err.Error())
+			must(t, token.Close())
+		}
+		for _, s := range texts {
+			if s != texts[0] {
+				t.Errorf("%q and %q", s, texts[0])
+			}
+		}
+	})
+}

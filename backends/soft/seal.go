@@ -42,6 +42,11 @@ func (k KDF) check() error {
 	return nil
 }
 
+// less reports whether k costs less work than other.
+func (k KDF) less(other KDF) bool {
+	return uint64(k.MemoryKiB)*uint64(k.Passes) < uint64(other.MemoryKiB)*uint64(other.Passes)
+}
+
 // key makes a key of a PIN. The caller wipes it, and calls it by confidential.
 // What Argon2id leaves on the heap goes by freeMemory.
 func (k KDF) key(pin []byte, salt [16]byte) []byte {

@@ -52,7 +52,9 @@ const (
 // token that is there has kept what it was made with. The zero value is the
 // default.
 type Options struct {
-	// KDF is the cost of a PIN. The zero value is DefaultKDF.
+	// KDF is the cost of a PIN. The zero value is DefaultKDF for new PINs. If KDF is
+	// not zero, a PIN that costs less gets this cost at its next login, which then
+	// takes twice as long, once.
 	KDF KDF
 	// Entropy are the sources of the token's random number generator, which makes
 	// keys, salts and what ReadRandom returns. All of them are used together, and
@@ -115,6 +117,7 @@ type Token struct {
 	opts    Options
 
 	random  *drbg.Generator
+	upgrade bool        // PINs that cost less than opts.KDF
 	derived atomic.Bool // a key was made of a PIN since the last freeMemory
 
 	// Locks are taken in this order: pins, those of random, io, an object's secret,
@@ -199,7 +202,8 @@ func New(store pal.Store, opts *Options) (*Token, error) {
 	if opts != nil {
 		t.opts = *opts
 	}
-	if t.opts.KDF == (KDF{}) {
+	t.upgrade = t.opts.KDF != KDF{}
+	if !t.upgrade {
 		t.opts.KDF = DefaultKDF
 	}
 	if err := t.opts.KDF.check(); err != nil {
@@ -236,6 +240,13 @@ func New(store pal.Store, opts *Options) (*Token, error) {
 	}
 	return t, nil
 }
+
+// String says no more than that this is a token, so that printing one shows
+// nothing of it.
+func (t *Token) String() string { return "soft: token" }
+
+// GoString is String.
+func (t *Token) GoString() string { return t.String() }
 
 // Concurrent says that the methods may be called from several goroutines.
 func (t *Token) Concurrent() {}

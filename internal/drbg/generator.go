@@ -302,6 +302,12 @@ func (g *Generator) gather() ([]byte, error) {
 	return all, nil
 }
 
+// String does not show the state.
+func (g *Generator) String() string { return "drbg: generator" }
+
+// GoString is String.
+func (g *Generator) GoString() string { return g.String() }
+
 // Close wipes all states. Read fails afterwards.
 func (g *Generator) Close() {
 	for i := range g.leaves {
