@@ -11,6 +11,7 @@ require (
 )
 
 require (
+	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/gorilla/websocket v1.5.3 // indirect
 	github.com/rs/xid v1.4.0 // indirect
 	golang.org/x/crypto v0.53.0 // indirect

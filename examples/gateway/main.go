@@ -34,6 +34,12 @@
 //
 //	go run -C examples ./gateway --broker broker.example.com:8883 --ca server-ca.crt
 //
+// # In a TPM
+//
+// With the key in a TPM 2.0, or in swtpm, everything else is the same:
+//
+//	go run -C examples ./gateway --backend 'tpm:device=/dev/tpmrm0;create=true;dir=/var/lib/gateway/tpm'
+//
 // # On a chip
 //
 // With the key in an ATECC608, or in a simulated one, everything else is the same:

@@ -19,6 +19,7 @@ import (
 	"github.com/go-cryptoki/cryptoki"
 	_ "github.com/go-cryptoki/cryptoki/backends/atecc608"
 	_ "github.com/go-cryptoki/cryptoki/backends/soft"
+	_ "github.com/go-cryptoki/cryptoki/backends/tpm"
 	"github.com/go-cryptoki/cryptoki/examples/internal/factory"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
