@@ -307,7 +307,6 @@ func (c *channel) open() error {
 	t.srk.Store(srk)
 	if t.rec != nil && (srk == nil || !bytes.Equal(srk.name, t.rec.srkName)) {
 		t.foreign.Store(true)
-		t.log(c.ctx, errForeign.Error())
 	}
 	if t.abilities = t.knownAbilities(f); t.abilities == nil {
 		if t.abilities, err = c.probe(props); err != nil {

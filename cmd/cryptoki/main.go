@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	_ "github.com/go-cryptoki/cryptoki/backends/soft"
+	_ "github.com/go-cryptoki/cryptoki/backends/tpm"
 	_ "github.com/go-cryptoki/cryptoki/rpc"
 )
 

@@ -24,6 +24,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ import (
 	"github.com/go-cryptoki/cryptoki/backends/atecc608/ateccsim"
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
 	"github.com/go-cryptoki/cryptoki/backends/soft"
+	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -62,12 +64,12 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond != "openssl" {
+			if cond != "openssl" && cond != "swtpm" {
 				return false, fmt.Errorf("unknown condition %q", cond)
 			}
-			if _, err := exec.LookPath("openssl"); err != nil {
+			if _, err := exec.LookPath(cond); err != nil {
 				if os.Getenv("CI") == "true" {
-					return false, fmt.Errorf("openssl is not installed: apt-get install openssl")
+					return false, fmt.Errorf("%s is not installed: apt-get install %s", cond, cond)
 				}
 				return false, nil
 			}
@@ -89,6 +91,7 @@ func TestStories(t *testing.T) {
 			"documented":  cmdDocumented,
 			"json":        cmdJSON,
 			"chip":        cmdChip,
+			"tpm":         func(ts *testscript.TestScript, neg bool, args []string) { cmdTPM(t, ts, neg, args) },
 		},
 	})
 }
@@ -458,6 +461,34 @@ func cmdChip(ts *testscript.TestScript, neg bool, args []string) {
 	done := ateccsimServe(ctx, l, chip)
 	ts.Defer(func() { cancel(); <-done })
 }
+
+// tpm: starts a software TPM, whose socket is in $TPM.
+// tpm wipe: makes another one of it.
+func cmdTPM(t *testing.T, ts *testscript.TestScript, neg bool, args []string) {
+	switch {
+	case neg || len(args) > 1:
+		ts.Fatalf("usage: tpm [wipe]")
+	case len(args) == 0:
+		sim := tpmtest.Start(t)
+		sim.Disconnect()
+		ts.Setenv("TPM", sim.Socket())
+		tpms.Store(sim.Socket(), sim)
+	case args[0] == "wipe":
+		found, ok := tpms.Load(ts.Getenv("TPM"))
+		if !ok {
+			ts.Fatalf("there is no TPM")
+		}
+		sim := found.(*tpmtest.TPM)
+		sim.Kill()
+		sim.Wipe()
+		sim.Restart()
+		sim.Disconnect()
+	default:
+		ts.Fatalf("usage: tpm [wipe]")
+	}
+}
+
+var tpms sync.Map // *tpmtest.TPM, by their sockets
 
 func ateccsimServe(ctx context.Context, l net.Listener, chip *ateccsim.Chip) <-chan error {
 	done := make(chan error, 1)
