@@ -435,3 +435,117 @@ func TestWritableAgain(t *testing.T) {
 		must(t, createData(token, "new", true, nil))
 	}
 }
+
+// TestFlippedBytesOnMedium changes every byte of every file of a token, and cuts
+// each file off at every length. It is noticed, by the time that an object could be
+// used, with the name of the file or the record; or, of a log, the byte is one of
+// the marks. No key and no certificate is another one.
+func TestFlippedBytesOnMedium(t *testing.T) {
+	for _, md := range media {
+		t.Run(md.name, func(t *testing.T) {
+			t.Parallel()
+			start := paltest.NewMedium()
+			store, err := md.open(start)
+			must(t, err)
+			token := newToken(t, store)
+			login(t, token)
+			generateP256(t, token, "key")
+			_, err = token.CreateObject(ctx, append(common(pkcs11.CKO_CERTIFICATE, "Root Cert", false), attrs(pkcs11.CKA_VALUE, []byte("the root"))...), nil)
+			must(t, err)
+			must(t, createData(token, "data", true, nil))
+			want := map[string]string{}
+			for _, o := range objects(t, token) {
+				want[o.ID()] = fmt.Sprint(o.Attributes())
+			}
+			must(t, token.Close())
+			if b, ok := store.(pal.Batcher); ok {
+				// Without what is left of former changes, which is of no use to anybody.
+				records, err := paltest.Records(b)
+				must(t, err)
+				var all []pal.Change
+				for name, data := range records {
+					all = append(all, pal.Change{Name: name, Data: data})
+				}
+				start = paltest.NewMedium()
+				store, err = md.open(start)
+				must(t, err)
+				must(t, store.(pal.Batcher).Batch(all))
+			}
+			noticed, harmless := 0, 0
+			check := func(c *paltest.Cut) error {
+				err := released(md, c.Medium, want)
+				switch {
+				case err == nil:
+					harmless++
+				case errors.Is(err, errWrong):
+					return err
+				case !strings.Contains(err.Error(), "flash.log") && !strings.Contains(err.Error(), "record ") && !errors.Is(err, pkcs11.CKR_PIN_INCORRECT):
+					return fmt.Errorf("what is damaged is not named: %w", err)
+				default:
+					noticed++
+				}
+				return nil
+			}
+			limit := 1 << 20 // every byte
+			if raceDetector {
+				limit = 100
+			}
+			paltest.FlipBytes(t, start, limit, check)
+			t.Logf("%d changes noticed, %d harmless", noticed, harmless)
+			// Of a log with one entry, the marks of eight bytes before and behind it may
+			// be missing: they tell damage from an interruption.
+			if md.batcher && harmless > 2*16 || !md.batcher && harmless > 0 {
+				t.Errorf("%d changes were not noticed, %d were", harmless, noticed)
+			}
+			if md.batcher {
+				return // one that is cut off is as an interruption leaves it
+			}
+			names, err := start.Names()
+			must(t, err)
+			for _, name := range names {
+				data, err := start.ReadFile(name)
+				must(t, err)
+				for n := range data {
+					m := start.Clone()
+					m.WriteFile(name, data[:n])
+					if err := released(md, m, want); err == nil || errors.Is(err, errWrong) {
+						t.Errorf("%s cut off at %d: %v", name, n, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+var errWrong = errors.New("released what was never stored")
+
+// released opens a token, logs in and uses what it releases, and compares that
+// with the attributes that objects should have. It returns the first error of the
+// token, errWrong if something is not as it was, and nil if all is.
+func released(md medium, m *paltest.Medium, want map[string]string) error {
+	store, err := md.open(m)
+	if err != nil {
+		return err
+	}
+	token, err := New(store, cheap)
+	if err != nil {
+		return err
+	}
+	defer token.Close()
+	if err := token.Login(ctx, pkcs11.CKU_USER, userPIN); err != nil {
+		return err
+	}
+	list, err := token.Objects(ctx)
+	for _, o := range list {
+		if got := fmt.Sprint(o.Attributes()); got != want[o.ID()] {
+			return fmt.Errorf("%w: %s, want %s", errWrong, got, want[o.ID()])
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if len(list) != len(want) {
+		return fmt.Errorf("%w: %d objects and no error", errWrong, len(list))
+	}
+	return useAll(list)
+}
