@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki/driver"
@@ -279,5 +280,49 @@ func TestElements(t *testing.T) {
 		if _, ok := keys.element(name, 0); ok {
 			t.Errorf("%q has an element", name)
 		}
+	}
+}
+
+// meddled is a store that several processes use, one of which changes it while
+// another reads it without the lock.
+type meddled struct {
+	*pal.Mem
+	lock   sync.Mutex
+	meddle func() // after the names were read; nil: nobody does
+}
+
+func (m *meddled) Lock() (func() error, error) {
+	m.lock.Lock()
+	return func() error { m.lock.Unlock(); return nil }, nil
+}
+
+func (m *meddled) Names() ([]string, error) {
+	names, err := m.Mem.Names()
+	if f := m.meddle; f != nil {
+		m.meddle = nil
+		f()
+	}
+	return names, err
+}
+
+// TestChangedWhileRead: a search that reads the names before a change by another
+// process, and the inventory after it, reads again.
+func TestChangedWhileRead(t *testing.T) {
+	store := &meddled{Mem: new(pal.Mem)}
+	a, b := newToken(t, store), openToken(t, store)
+	login(t, a)
+	login(t, b)
+	rootCA(t, a, "the old root")
+	old := find(t, b, pkcs11.CKO_CERTIFICATE, "Root Cert")
+	for _, change := range []func(){
+		func() { rootCA(t, b, "the new root", old) },
+		func() { must(t, createData(b, "another", false, nil)) },
+		func() { generateP256(t, b, "key") },
+	} {
+		store.meddle = change
+		objects(t, a)
+	}
+	if n := len(objects(t, a)); n != 4 {
+		t.Errorf("%d objects", n)
 	}
 }

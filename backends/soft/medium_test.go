@@ -151,6 +151,9 @@ func prepare(t *testing.T, md medium, s step, fill func(token *Token)) *onMedium
 	must(t, o.run(end))
 	o.after, err = o.inspect(end)
 	must(t, err)
+	if strings.Contains(s.name, "with a wrong") && o.after.tries == o.before.tries {
+		t.Fatal("the wrong PIN is not counted")
+	}
 	return o
 }
 
