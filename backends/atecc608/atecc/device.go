@@ -215,6 +215,8 @@ type Sequence struct {
 	maybe bool  // the last of those may have been
 	lost  error // why the chip may have slept: nothing runs any more
 
+	authorized bool // the chip lets keys be used that it would not before
+
 	prev [statusGroup]byte // how the answer to the last command begins
 }
 

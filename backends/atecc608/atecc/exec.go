@@ -35,11 +35,16 @@ func (s *Sequence) begin() error {
 	return s.d.wake(s.ctx)
 }
 
-// end leaves the chip idle. If it cannot be reached it will fall asleep by itself.
+// end leaves the chip idle, or asleep if it should forget what was authorized. If
+// it cannot be reached it will fall asleep by itself.
 func (s *Sequence) end() {
 	clear(s.prev[:])
-	if s.d.word(wordIdle) != nil {
-		_ = s.d.word(wordIdle)
+	word := byte(wordIdle)
+	if s.authorized {
+		word = wordSleep
+	}
+	if s.d.word(word) != nil {
+		_ = s.d.word(word)
 	}
 }
 

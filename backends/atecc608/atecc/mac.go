@@ -55,7 +55,7 @@ func checkChallenge(c []byte) error {
 // Authorize proves to the chip that the host knows the key in the slot, by
 // CheckMac over a random number of the chip, and reports whether it does. Keys
 // whose KeyConfig names the slot as AuthKey can be used then, for the rest of the
-// sequence.
+// sequence, after which the chip is put to sleep to forget it.
 func (s *Sequence) Authorize(slot int, key []byte) (bool, error) {
 	if err := checkSlot("authorize", slot); err != nil {
 		return false, err
@@ -67,6 +67,7 @@ func (s *Sequence) Authorize(slot int, key []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	s.authorized = true
 	// Data: the host's challenge, which TempKey takes the place of; its answer; and
 	// what it computed the answer of.
 	var data [32 + 32 + 13]byte
