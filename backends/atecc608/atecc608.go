@@ -30,6 +30,7 @@ import (
 	"github.com/go-cryptoki/cryptoki/backends/atecc608/compcert"
 	"github.com/go-cryptoki/cryptoki/backends/atecc608/config"
 	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/keys"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -292,7 +293,22 @@ func (t *Token) Objects(ctx context.Context) ([]driver.Object, error) {
 	if err := t.arrange(ctx); err != nil {
 		return nil, err
 	}
-	return slices.Clone(t.order), errors.Join(t.damage...)
+	return slices.Clone(t.order), errors.Join(append(t.tampered(), t.damage...)...)
+}
+
+// tampered compares the public keys that the store has in slots with what is in
+// them.
+func (t *Token) tampered() (errs []error) {
+	for _, r := range t.bySeq() {
+		if r.flags&flagOnChip == 0 || r.main == nil {
+			continue
+		}
+		want, err := driver.PublicKey(r.main)
+		if c := t.chipSlots[r.slot]; err != nil || c == nil || !keys.Equal(want, c.key) {
+			errs = append(errs, fmt.Errorf("atecc608: slot %d: %w: it does not hold the public key %q: somebody has changed the chip or the directory", r.slot, pkcs11.CKR_DEVICE_ERROR, r.main.Text(pkcs11.CKA_LABEL)))
+		}
+	}
+	return errs
 }
 
 // ReadRandom fills b with random numbers of the chip, 32 bytes at a time.

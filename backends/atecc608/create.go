@@ -2,9 +2,12 @@ package atecc608
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/go-cryptoki/cryptoki/backends/atecc608/config"
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -35,19 +38,70 @@ func (t *Token) CreateObject(ctx context.Context, template pkcs11.Template, repl
 			return nil, fmt.Errorf("atecc608: %w", err)
 		}
 	}
-	err := t.change(ctx, func() error { return t.store(ctx, r, replaces) })
+	err := t.change(ctx, func() error {
+		gone, err := t.replacing(replaces)
+		if err != nil {
+			return err
+		}
+		if err := t.choosePublic(ctx, r, gone); err != nil {
+			return err
+		}
+		return t.store(ctx, r, gone)
+	})
 	if err != nil {
 		return nil, err
 	}
 	return t.objects[r.name], nil
 }
 
-// store saves the record of an object that is in no slot.
-func (t *Token) store(ctx context.Context, r *record, replaces []driver.Object) error {
-	gone, err := t.replacing(replaces)
-	if err != nil {
+// choosePublic finds the slot of a public key that has a place in the chip: the
+// one with its label, if it can be written and nothing is in it. Everything else is
+// in the store alone.
+func (t *Token) choosePublic(ctx context.Context, r *record, gone []part) error {
+	if pkcs11.ObjectClass(r.main.Uint(pkcs11.CKA_CLASS)) != pkcs11.CKO_PUBLIC_KEY || !r.main.Bool(pkcs11.CKA_TOKEN) || checkCurve(r.main) != nil {
+		return nil
+	}
+	if err := t.readSlots(ctx); err != nil {
 		return err
 	}
+	for n := range config.Slots {
+		s := t.zone.Slot(n)
+		if !s.PublicKey() || s.Validated() || !s.WritesClear() || t.publicLabel(n) != r.main.Text(pkcs11.CKA_LABEL) {
+			continue
+		}
+		have := t.recordOf(n)
+		replaced := have != nil && slices.ContainsFunc(gone, func(p part) bool { return p.main && p.r.name == have.name })
+		if have == nil && t.chipSlots[n] != nil || have != nil && !replaced {
+			continue
+		}
+		r.slot, r.flags = n, flagOnChip|flagPending
+		return nil
+	}
+	return nil
+}
+
+// writePublic writes the public key of a record into its slot.
+func (t *Token) writePublic(ctx context.Context, r *record) error {
+	pub, err := driver.PublicKey(r.main)
+	if err != nil {
+		return fmt.Errorf("atecc608: %w", err)
+	}
+	key, ok := pub.(*ecdsa.PublicKey)
+	if !ok {
+		return fmt.Errorf("atecc608: slot %d: %w: the record has no key on P-256", r.slot, pkcs11.CKR_DEVICE_ERROR)
+	}
+	if err := t.dev.WritePublicKey(ctx, r.slot, key); err != nil {
+		return fmt.Errorf("atecc608: slot %d: %w", r.slot, err)
+	}
+	if t.chipSlots != nil {
+		t.chipSlots[r.slot] = &chipSlot{key: key}
+	}
+	r.flags &^= flagPending
+	return t.save(r)
+}
+
+// store saves the record of an object that is not a private or secret key.
+func (t *Token) store(ctx context.Context, r *record, gone []part) error {
 	t.seq++
 	r.seq = t.seq
 	for _, p := range gone {
@@ -57,6 +111,11 @@ func (t *Token) store(ctx context.Context, r *record, replaces []driver.Object) 
 	}
 	if err := t.save(r); err != nil {
 		return err
+	}
+	if r.flags&flagOnChip != 0 {
+		if err := t.writePublic(ctx, r); err != nil {
+			return err
+		}
 	}
 	for _, p := range gone {
 		if old := t.records[p.r.name]; old != nil {

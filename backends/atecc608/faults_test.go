@@ -124,6 +124,14 @@ var operations = []operation{
 		}, nil)
 		return err
 	}},
+	{name: "write a public key into its slot", run: func(ctx context.Context, t testing.TB, token *atecc608.Token) error {
+		first, err := token.CreateObject(ctx, publicTemplate(t, "Code Verify Key"), nil)
+		if err != nil {
+			return err
+		}
+		_, err = token.CreateObject(ctx, publicTemplate(t, "Code Verify Key"), []driver.Object{first})
+		return err
+	}},
 	{name: "import an AES key", run: func(ctx context.Context, t testing.TB, token *atecc608.Token) error {
 		key, err := token.CreateObject(ctx, aesTemplate("AES"), nil)
 		if err == nil {

@@ -243,6 +243,12 @@ func (t *Token) adopt(o *object) (*record, error) {
 		return nil, fmt.Errorf("atecc608: slot %d: %w: without a store the token only shows what is on the chip; name a directory (dir=PATH)", o.slot, pkcs11.CKR_TOKEN_WRITE_PROTECTED)
 	}
 	pub := t.chipKeys[o.slot]
+	if r := t.recordOf(o.slot); r != nil && pub != nil {
+		// The other key of the pair has made it a record just now.
+		if have, err := driver.PublicKey(r.main); err == nil && pub.Equal(have) {
+			return r, nil
+		}
+	}
 	if o.slot < 0 || pub == nil || foundID(o.slot, pub) != strings.TrimSuffix(o.id, publicSuffix) {
 		if r := t.recordOf(o.slot); r != nil && r.name == strings.TrimSuffix(o.id, publicSuffix) {
 			return r, nil
@@ -318,6 +324,7 @@ func (t *Token) pick(ctx context.Context, private pkcs11.Template, gone []part, 
 			return n, nil, nil
 		}
 	}
+	slices.Sort(candidates)
 	for _, n := range candidates {
 		for _, p := range gone {
 			if p.main && p.r.slot == n && p.r.main != nil {

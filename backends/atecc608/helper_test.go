@@ -98,6 +98,21 @@ func importTemplate(t testing.TB, label string) pkcs11.Template {
 	return append(private.Set(pkcs11.Attr(pkcs11.CKA_LOCAL, false)), pkcs11.Attr(pkcs11.CKA_VALUE, value))
 }
 
+func publicTemplate(t testing.TB, label string) pkcs11.Template {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	attrs, err := driver.CompletePublic(pkcs11.Template{
+		pkcs11.Attr(pkcs11.CKA_CLASS, uint64(pkcs11.CKO_PUBLIC_KEY)), pkcs11.Attr(pkcs11.CKA_TOKEN, true),
+		pkcs11.Attr(pkcs11.CKA_LABEL, label), pkcs11.Attr(pkcs11.CKA_VERIFY, true)}, &key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return attrs
+}
+
 func aesTemplate(label string) pkcs11.Template {
 	return pkcs11.Template{
 		pkcs11.Attr(pkcs11.CKA_CLASS, uint64(pkcs11.CKO_SECRET_KEY)), pkcs11.Attr(pkcs11.CKA_KEY_TYPE, uint64(pkcs11.CKK_AES)),

@@ -139,6 +139,9 @@ func (t *Token) recover(ctx context.Context) error {
 // settle finds out whether the key of a pending record was made: then it is there
 // to stay, and what was in its slot is gone, else it never was.
 func (t *Token) settle(ctx context.Context, r *record) error {
+	if r.flags&flagOnChip != 0 {
+		return t.writePublic(ctx, r)
+	}
 	pub, err := t.publicKey(ctx, r.slot)
 	if err != nil && !errors.Is(err, atecc.StatusECC) {
 		return fmt.Errorf("atecc608: slot %d: find out which key it holds: %w", r.slot, err)
@@ -278,7 +281,7 @@ func (t *Token) drop(r *record, main, public bool) error {
 	if public {
 		left.public = nil
 	}
-	if main && r.main != nil && r.slot >= 0 && r.flags&flagOnChip == 0 {
+	if main && r.main != nil && r.slot >= 0 {
 		if other := t.recordOf(r.slot); other == r {
 			t.state.free |= 1 << r.slot
 			t.state.dirty |= 1 << r.slot
@@ -311,6 +314,7 @@ func (t *Token) wipe(ctx context.Context) error {
 		}
 		t.state.dirty &^= 1 << n
 		delete(t.chipKeys, n)
+		delete(t.chipSlots, n)
 		changed = true
 	}
 	if !changed {

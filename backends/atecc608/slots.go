@@ -72,7 +72,7 @@ func (t *Token) readSlots(ctx context.Context) error {
 	certified := t.certificates(slots)
 	for n := range config.Slots {
 		c := slots[n]
-		if c == nil || certified[n] {
+		if c == nil || certified[n] || t.recordOf(n) != nil {
 			continue
 		}
 		if c.key != nil {
@@ -229,14 +229,19 @@ func chipID(what string, slot int, content []byte) string {
 // known.
 var publicLabels = map[int]string{11: "Signer Public Key", 13: codeVerifyKey, 14: "Validated Code Verify Key", 15: "Root Public Key"}
 
+// publicLabel is the label of a slot for a public key.
+func (t *Token) publicLabel(slot int) string {
+	if label, ok := t.opts.Labels[slot]; ok {
+		return label
+	}
+	if label, ok := publicLabels[slot]; ok {
+		return label
+	}
+	return fmt.Sprintf("Slot %d Public Key", slot)
+}
+
 func (t *Token) showPublic(slot int, c *chipSlot) {
-	label, ok := t.opts.Labels[slot]
-	if !ok {
-		label = publicLabels[slot]
-	}
-	if label == "" {
-		label = fmt.Sprintf("Slot %d Public Key", slot)
-	}
+	label := t.publicLabel(slot)
 	// One that is not validated verifies nothing.
 	verifies := !t.zone.Slot(slot).Validated() || c.valid
 	attrs, err := driver.CompletePublic(append(fixed(pkcs11.CKO_PUBLIC_KEY, label),
