@@ -25,6 +25,7 @@ func diagnoseName(ctx context.Context, params *driver.Params) ([]driver.Finding,
 	readOnly := params.Bool("readonly", false)
 	params.Bool("create", false)
 	params.Bool("nopin", false)
+	params.Bool("backup", false)
 	accept := params.Bool("accept", false)
 	entropy, seed := params.String("entropy", ""), params.String("seed", "")
 	if err := params.Unused(); err != nil {

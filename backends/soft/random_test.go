@@ -301,3 +301,21 @@ func TestReadRandomDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestDiagnosisTakesTheSameParameters has a name that opens a token be one that can
+// be diagnosed.
+func TestDiagnosisTakesTheSameParameters(t *testing.T) {
+	takes := func(err error) string {
+		_, list, ok := strings.Cut(fmt.Sprint(err), "; soft takes ")
+		if !ok {
+			t.Fatalf("no list of parameters in %v", err)
+		}
+		return list
+	}
+	const name = "soft:mem=true;colour=blue"
+	_, err := driver.Open(ctx, name)
+	_, derr := driver.Diagnose(ctx, name)
+	if a, b := takes(err), takes(derr); a != b {
+		t.Errorf("opening takes %s\ndiagnosis takes %s", a, b)
+	}
+}
