@@ -40,6 +40,15 @@ func (s *Store) commit(p *pending) error {
 func (s *Store) commitGroup() {
 	err := s.begin()
 	group := s.takeGroup() // late, so that those who came meanwhile are in it
+	if err == nil && s.dirDirty {
+		// First, whatever is to be changed: a removal that failed when its log had
+		// got its name, and is tried again, finds nothing to remove.
+		if err = ioError(s.fs.SyncDir()); err == nil {
+			s.dirDirty = false
+		} else {
+			err = errors.Join(s.error(err), s.finish())
+		}
+	}
 	if err == nil {
 		if items := s.resolve(group); len(items) > 0 {
 			if err = s.write(items); err != nil {
@@ -180,12 +189,6 @@ func (s *Store) write(items []item) error {
 	if s.log == nil {
 		_, err := s.compact(items)
 		return ioError(err)
-	}
-	if s.dirDirty {
-		if err := s.fs.SyncDir(); err != nil {
-			return ioError(err)
-		}
-		s.dirDirty = false
 	}
 	entry := s.img.encode(items)
 	defer clear(entry)

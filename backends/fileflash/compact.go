@@ -12,10 +12,10 @@ import (
 
 const (
 	// maxGarbage is how many times larger than its live data a log may be, and
-	// minLog the size up to which it does not matter. A change that would exceed
-	// both is written by compaction.
+	// minLog the size up to which it does not matter, since a file system takes a
+	// block for it anyway. A change that would exceed both is written by compaction.
 	maxGarbage = 3
-	minLog     = 64 << 10
+	minLog     = 4 << 10
 
 	// An entry of a compacted log holds up to so many bytes of data.
 	compactEntry = 64 << 10

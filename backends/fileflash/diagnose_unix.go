@@ -144,7 +144,7 @@ func (d *diagnosis) log(dir string) (_ *Snapshot, size int64) {
 	}
 	stats := s.Stats()
 	switch what := fmt.Sprintf("%s: %s in %d records, %s of them live", path, bytesText(stats.Size), stats.Records, bytesText(stats.Live)); {
-	case stats.Size > minLog && stats.Size > maxGarbage*stats.Live+maxGarbage*minLog:
+	case stats.Size > minLog && stats.Size > 2*maxGarbage*stats.Live:
 		d.warn("log", "free some space, so that the log can be compacted", "%s: it has not been compacted for want of space", what)
 	case damaged == 0:
 		d.good("log", "%s", what)

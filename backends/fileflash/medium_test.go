@@ -161,15 +161,11 @@ func TestFlippedBytes(t *testing.T) {
 	log, err := compacted.ReadFile("flash.log")
 	require.NoError(t, err)
 	unmarked.WriteFile("flash.log", log[:binary.LittleEndian.Uint64(log[16:])])
-	want["filler"] = make([]byte, 5000)
 	s := mustOpen(t, unmarked)
 	got, err := paltest.Records(s)
 	require.NoError(t, err)
 	require.Empty(t, paltest.Diff(got, want))
-	for i, start := range []*paltest.Medium{unmarked, m, compacted} {
-		if i > 0 {
-			delete(want, "filler")
-		}
+	for _, start := range []*paltest.Medium{unmarked, m, compacted} {
 		reported := map[string]int{}
 		paltest.FlipBytes(t, start, 2000, func(c *paltest.Cut) error {
 			s, err := openMedium(c.Medium)
@@ -225,7 +221,7 @@ func compact(t *testing.T, m *paltest.Medium) *paltest.Medium {
 	for m.Usage().Renames == renames {
 		require.NoError(t, s.Save("filler", make([]byte, 5000)))
 	}
-	require.NoError(t, s.Remove("filler"))
+	require.NoError(t, s.Remove("filler")) // by another one
 	return m
 }
 

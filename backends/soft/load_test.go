@@ -107,3 +107,21 @@ func TestReadingAgainKeepsObjects(t *testing.T) {
 		require.NotEqual(t, gone.ID(), o.ID())
 	}
 }
+
+// Names of records say nothing: no label, no class.
+func TestNamesAreOfTheModule(t *testing.T) {
+	store := new(pal.Mem)
+	token := newToken(t, store)
+	login(t, token)
+	for _, label := range []string{"customer-7", "o-customer-7", "Device Priv TLS Key"} {
+		generateKind(t, token, signing[0].key)
+		_, err := token.CreateObject(ctx, append(common(pkcs11.CKO_DATA, label, true), attrs(pkcs11.CKA_APPLICATION, label)...), nil)
+		require.NoError(t, err)
+	}
+	names, err := store.Names()
+	require.NoError(t, err)
+	require.Greater(t, len(names), 6)
+	for _, name := range names {
+		require.Regexp(t, "^(token|tries|o-[0-9a-f]{16})$", name)
+	}
+}
