@@ -42,6 +42,9 @@ func (t *Token) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, public
 	if err != nil {
 		return nil, nil, failed("generate a key", err)
 	}
+	if err := refuseWeak(made.key.public); err != nil {
+		return nil, nil, failed("generate a key", err)
+	}
 	key := made.key.public.key
 	if public, err = driver.CompletePublic(public, key); err != nil {
 		return nil, nil, err

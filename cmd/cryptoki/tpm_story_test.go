@@ -12,15 +12,16 @@ import (
 )
 
 // TestTPMStories runs what users want to do with a TPM: testdata/tpm. Each story
-// has a TPM of its own, with certificates of the maker whose roots are in
-// roots.pem.
+// has a TPM of its own. That of attestation.txt has certificates of a maker, whose
+// roots are in roots.pem.
 func TestTPMStories(t *testing.T) {
 	stories, err := filepath.Glob("testdata/tpm/*.txt")
 	if err != nil || len(stories) == 0 {
 		t.Fatalf("no stories: %v", err)
 	}
 	for _, story := range stories {
-		sim := tpmtest.StartConfig(t, tpmtest.Config{Endorsed: true})
+		// What a maker does takes seconds; most stories do without.
+		sim := tpmtest.StartConfig(t, tpmtest.Config{Endorsed: filepath.Base(story) == "attestation.txt"})
 		sim.Disconnect()
 		testscript.Run(t, testscript.Params{
 			Files:               []string{story},
@@ -30,6 +31,9 @@ func TestTPMStories(t *testing.T) {
 				env.Setenv("CRYPTOKI_TOKEN", "tpm:swtpm=unix:"+sim.Socket()+";create=true;dir="+filepath.Join(env.WorkDir, "token"))
 				env.Setenv("CREDENTIALS_DIRECTORY", "")
 				env.Setenv("TPM2OPENSSL_TCTI", sim.TCTI())
+				if filepath.Base(story) != "attestation.txt" {
+					return nil
+				}
 				return os.WriteFile(filepath.Join(env.WorkDir, "roots.pem"), sim.Authority(), 0o644)
 			},
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){
