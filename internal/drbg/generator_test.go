@@ -249,6 +249,22 @@ func TestSourceFails(t *testing.T) {
 		}
 		t.Error("it was not noticed")
 	})
+	t.Run("a source is held to what it claims", func(t *testing.T) {
+		tenfold := func(b []byte) { // one bit in a byte is plausible, eight are not
+			random := make([]byte, len(b)/10+1)
+			if err := pal.SystemEntropy.ReadEntropy(random); err != nil {
+				t.Fatal(err)
+			}
+			for i := range b {
+				b[i] = random[i/10]
+			}
+		}
+		read(t, generator(t, Options{Sources: []pal.EntropySource{&noise{fill: tenfold}}}), 16)
+		g := generator(t, Options{Sources: []pal.EntropySource{ratedNoise{&noise{fill: tenfold, rate: 8}}}})
+		if err := fails(t, g); !errors.Is(err, ErrHealth) {
+			t.Errorf("%v does not wrap %v", err, ErrHealth)
+		}
+	})
 	t.Run("a lazy source delivers as much as it claims", func(t *testing.T) {
 		n := &noise{rate: 0.5}
 		read(t, generator(t, Options{Sources: []pal.EntropySource{ratedNoise{n}}}), 16)
