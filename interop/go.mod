@@ -7,9 +7,11 @@ replace github.com/go-cryptoki/cryptoki => ../
 require (
 	github.com/go-cryptoki/cryptoki v0.0.0
 	github.com/miekg/pkcs11 v1.1.2
+	github.com/stretchr/testify v1.12.1
 )
 
 require (
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/crypto v0.53.0 // indirect
 	golang.org/x/sys v0.46.0 // indirect
 )

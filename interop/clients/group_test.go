@@ -1,0 +1,17 @@
+//go:build unix
+
+package clients
+
+import (
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// setGroup puts a script in a process group of its own, which is killed as a
+// whole when its time is over.
+func setGroup(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+}
