@@ -42,7 +42,7 @@ func (se *session) CreateObject(ctx context.Context, template pkcs11.Template) (
 		return 0, opErr(op, subject, fmt.Errorf("%w: this token makes its own objects and takes none", pkcs11.CKR_FUNCTION_NOT_SUPPORTED))
 	}
 	h, err := se.create(ctx, token, replacing{template, full}, func(replaces []driver.Object) (driver.Object, error) {
-		return creator.CreateObject(ctx, full, replaces)
+		return creator.CreateObject(ctx, owned(full), replaces)
 	})
 	return h, opErr(op, subject, err)
 }
@@ -59,6 +59,33 @@ func (se *session) keep(attrs pkcs11.Template) (pkcs11.ObjectHandle, error) {
 	s.objects.add(o)
 	se.owns = true
 	return o.handle, nil
+}
+
+// owned is a template that a driver may keep: a copy of what the caller may use
+// again for something else, but for the values of secrets, which drivers take in
+// at once and of which there are to be no copies that nobody wipes.
+func owned(t pkcs11.Template) pkcs11.Template {
+	key := pkcs11.ObjectClass(t.Uint(pkcs11.CKA_CLASS))
+	u := t.Clone()
+	for i, a := range u {
+		b, ok := t[i].Value.([]byte)
+		if !ok {
+			continue
+		}
+		switch a.Type {
+		case pkcs11.CKA_VALUE:
+			if key != pkcs11.CKO_PRIVATE_KEY && key != pkcs11.CKO_SECRET_KEY {
+				continue
+			}
+		case pkcs11.CKA_PRIVATE_EXPONENT, pkcs11.CKA_PRIME_1, pkcs11.CKA_PRIME_2,
+			pkcs11.CKA_EXPONENT_1, pkcs11.CKA_EXPONENT_2, pkcs11.CKA_COEFFICIENT:
+		default:
+			continue
+		}
+		clear(u[i].Value.([]byte))
+		u[i].Value = b
+	}
+	return u
 }
 
 // replacing is an object to be created: the template that the caller gave, and
@@ -217,13 +244,13 @@ func (se *session) CopyObject(ctx context.Context, h pkcs11.ObjectHandle, templa
 		if !ok {
 			return 0, opErr(op, o.String(), fmt.Errorf("%w: this token makes its own objects and takes none", pkcs11.CKR_FUNCTION_NOT_SUPPORTED))
 		}
-		make = func([]driver.Object) (driver.Object, error) { return creator.CreateObject(ctx, full, nil) }
+		make = func([]driver.Object) (driver.Object, error) { return creator.CreateObject(ctx, owned(full), nil) }
 	} else {
 		copier, ok := s.token.(driver.Copier)
 		if !ok {
 			return 0, opErr(op, o.String(), fmt.Errorf("%w: this token does not copy keys", pkcs11.CKR_ACTION_PROHIBITED))
 		}
-		make = func([]driver.Object) (driver.Object, error) { return copier.CopyObject(ctx, o.drv(), full) }
+		make = func([]driver.Object) (driver.Object, error) { return copier.CopyObject(ctx, o.drv(), owned(full)) }
 	}
 	copied, err := se.create(ctx, token, replacing{full, full}, make)
 	return copied, opErr(op, o.String(), err)
@@ -461,7 +488,7 @@ func (se *session) SetAttributeValue(ctx context.Context, h pkcs11.ObjectHandle,
 	if err := s.acquire(ctx); err != nil {
 		return opErr(op, o.String(), err)
 	}
-	d, err = updater.Update(ctx, d, changed)
+	d, err = updater.Update(ctx, d, owned(changed))
 	s.gate.release()
 	if err != nil {
 		return opErr(op, o.String(), deviceErr(err))

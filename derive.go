@@ -39,7 +39,7 @@ func (se *session) DeriveKey(ctx context.Context, m *pkcs11.Mechanism, base pkcs
 		return 0, opErr(op, o.String(), err)
 	}
 	h, err := se.create(ctx, token, replacing{template, full}, func(replaces []driver.Object) (driver.Object, error) {
-		return deriver.Derive(ctx, mech, full, replaces)
+		return deriver.Derive(ctx, mech, owned(full), replaces)
 	})
 	return h, opErr(op, o.String(), err)
 }

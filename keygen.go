@@ -52,7 +52,7 @@ func (se *session) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, pub
 		return 0, 0, opErr(op, subject, err)
 	}
 	defer s.gate.release()
-	dPub, dPriv, err := generator.GenerateKeyPair(ctx, m, fullPub, fullPriv, drivers(old))
+	dPub, dPriv, err := generator.GenerateKeyPair(ctx, m, owned(fullPub), owned(fullPriv), drivers(old))
 	if err != nil {
 		return 0, 0, opErr(op, subject, deviceErr(err))
 	}
@@ -112,7 +112,7 @@ func (se *session) GenerateKey(ctx context.Context, m *pkcs11.Mechanism, templat
 		return 0, opErr(op, subject, err)
 	}
 	h, err := se.create(ctx, token, replacing{template, full}, func(replaces []driver.Object) (driver.Object, error) {
-		return generator.GenerateKey(ctx, m, full, replaces)
+		return generator.GenerateKey(ctx, m, owned(full), replaces)
 	})
 	return h, opErr(op, subject, err)
 }

@@ -139,7 +139,7 @@ func (c *chip) put(attrs pkcs11.Template, key *ecdsa.PrivateKey) driver.Object {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.next++
-	o := &chipObject{c, fmt.Sprint("o", c.next), attrs.Clone(), key}
+	o := &chipObject{c, fmt.Sprint("o", c.next), attrs, key}
 	if attrs.Bool(pkcs11.CKA_TOKEN) {
 		c.objects = append(c.objects, o)
 	}

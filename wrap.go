@@ -178,7 +178,7 @@ func (se *session) UnwrapKey(ctx context.Context, m *pkcs11.Mechanism, unwrappin
 		return 0, opErr(op, u.String(), err)
 	}
 	h, err := se.create(ctx, token, replacing{template, full}, func(replaces []driver.Object) (driver.Object, error) {
-		return creator.CreateObject(ctx, full, replaces)
+		return creator.CreateObject(ctx, owned(full), replaces)
 	})
 	return h, opErr(op, u.String(), err)
 }

@@ -143,7 +143,7 @@ cat out
 grep -q "==> OK" out
 `},
 	{client: "pkcs11-tool", name: "--test-threads", programs: []program{pkcs11Tool}, script: `
-p11 --test-threads IN --test-threads IN --test-threads ILGISLT0GM0 --test-threads ILGISLT0GM0 > out 2>&1 || { cat out; exit 1; }
+p11 --test-threads ILGISL --test-threads ILGISL --test-threads ILGISL > out 2>&1 || { cat out; exit 1; }
 cat out
 grep -q "all threads have ended with CKR_OK" out
 `},

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"maps"
 	"math/big"
 	"os"
 	"os/exec"
@@ -99,6 +100,41 @@ func prepare(t *testing.T, tg target, ca *authority, dir string) {
 func ours(t *testing.T, dir, cryptoki string) []target {
 	t.Helper()
 	return []target{
-		served(t, dir, cryptoki, "soft", "soft:dir="+filepath.Join(dir, "soft-token")+";create=true", nil),
+		served(t, dir, cryptoki, "soft", "soft:dir="+filepath.Join(dir, "soft-token")+";create=true", p11Kit024),
+		tpm(t, dir, cryptoki),
+		atecc(t, dir, cryptoki),
 	}
+}
+
+// p11Kit024 is what no token can do through the p11-kit of Debian 12.
+var p11Kit024 = map[string]string{
+	"derive": "p11-kit 0.24, which Debian 12 has, does not pass on CKM_ECDH1_DERIVE (nor AES-GCM and AES-CBC); 0.25 does.",
+}
+
+// tpm is a token in swtpm.
+func tpm(t *testing.T, dir, cryptoki string) target {
+	t.Helper()
+	need(t, "swtpm", "swtpm")
+	state := filepath.Join(dir, "swtpm")
+	require.NoError(t, os.Mkdir(state, 0o755))
+	socket := filepath.Join(state, "tpm.sock")
+	background(t, filepath.Join(state, "log"), nil, "swtpm", "socket", "--tpm2", "--tpmstate", "dir="+state,
+		"--server", "type=unixio,path="+socket, "--ctrl", "type=unixio,path="+socket+".ctrl", "--flags", "not-need-init,startup-clear")
+	require.Eventually(t, func() bool { _, err := os.Stat(socket); return err == nil }, 20*time.Second, 5*time.Millisecond)
+	return served(t, dir, cryptoki, "TPM", "tpm:swtpm=unix:"+socket+";dir="+filepath.Join(dir, "tpm-token")+";create=true", p11Kit024)
+}
+
+// atecc is a token in the simulated ATECC608, configured as a generic identity.
+func atecc(t *testing.T, dir, cryptoki string) target {
+	t.Helper()
+	sim := build(t, dir, "./cmd/atecc-sim")
+	socket := filepath.Join(dir, "chip.sock")
+	background(t, filepath.Join(dir, "chip.log"), nil, sim, "--listen", "unix:"+socket, "--config", "generic")
+	waitFor(t, socket)
+	lacks := maps.Clone(p11Kit024)
+	lacks["RSA"] = "The chip has P-256 and no RSA."
+	lacks["label"] = "The chip has few slots for keys: a program that generates another key, without a label of the configuration, finds none free."
+	tg := served(t, dir, cryptoki, "ATECC608", "atecc608:bus=unix:"+socket+";label="+label+";dir="+filepath.Join(dir, "chip-token")+";create=true", lacks)
+	tg.noPIN = true
+	return tg
 }
