@@ -171,7 +171,9 @@ func softHSM(t *testing.T, dir string) target {
 	require.NoError(t, os.MkdirAll(filepath.Join(sub, "tokens"), 0o755))
 	conf := filepath.Join(sub, "softhsm2.conf")
 	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, "directories.tokendir = %s/tokens\nobjectstore.backend = file\nlog.level = ERROR\n", sub), 0o644))
-	return target{name: "SoftHSM2", module: "/usr/lib/softhsm/libsofthsm2.so", env: []string{"SOFTHSM2_CONF=" + conf}}
+	return target{name: "SoftHSM2", module: "/usr/lib/softhsm/libsofthsm2.so", env: []string{"SOFTHSM2_CONF=" + conf}, lacks: map[string]string{
+		"threads": "SoftHSM2 2.6 crashes or hangs when threads initialize it at the same time, not always in the same way.",
+	}}
 }
 
 // An outcome is what a cell of the table says.
@@ -283,7 +285,7 @@ func run(t *testing.T, tg target, r row, dir string, ca *authority) error {
 		return err
 	}
 	// A program that hangs is killed with everything that it started.
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", prelude+r.script)
 	cmd.Dir = work
@@ -296,7 +298,7 @@ func run(t *testing.T, tg target, r row, dir string, ca *authority) error {
 	setGroup(cmd)
 	err := cmd.Run()
 	if ctx.Err() != nil {
-		err = errors.New("it took longer than a minute")
+		err = errors.New("it took longer than 40 seconds")
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, tail(out.String()))

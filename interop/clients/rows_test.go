@@ -142,7 +142,7 @@ user --session-rw --test-ec --key-type EC:prime256v1 --id 25 --label testec > ou
 cat out
 grep -q "==> OK" out
 `},
-	{client: "pkcs11-tool", name: "--test-threads", programs: []program{pkcs11Tool}, script: `
+	{client: "pkcs11-tool", name: "--test-threads", programs: []program{pkcs11Tool}, needs: []string{"threads"}, script: `
 p11 --test-threads ILGISL --test-threads ILGISL --test-threads ILGISL > out 2>&1 || { cat out; exit 1; }
 cat out
 grep -q "all threads have ended with CKR_OK" out
