@@ -122,6 +122,6 @@ func TestNamesAreOfTheModule(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, len(names), 6)
 	for _, name := range names {
-		require.Regexp(t, "^(token|tries|o-[0-9a-f]{16})$", name)
+		require.Regexp(t, "^(token|tries|inventory|o-[0-9a-f]{16})$", name)
 	}
 }
