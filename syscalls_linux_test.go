@@ -84,7 +84,7 @@ var costs = []struct {
 		_, _, err := o.s.GenerateKeyPair(t.Context(), &pkcs11.Mechanism{Type: pkcs11.CKM_EC_KEY_PAIR_GEN}, pairPublic(2).Set(session), pairPrivate(2).Set(session))
 		o.must(t, err)
 	}},
-	{"destroy an object", 1, 128, func(t *testing.T, o *operations) { o.must(t, o.s.DestroyObject(t.Context(), o.data)) }},
+	{"destroy an object", 1, 256, func(t *testing.T, o *operations) { o.must(t, o.s.DestroyObject(t.Context(), o.data)) }},
 	{"change the PIN", 3, 1 << 10, func(t *testing.T, o *operations) { // the try, that it was right, the new PIN
 		o.must(t, o.s.SetPIN(t.Context(), userPIN, []byte("another PIN")))
 	}},
