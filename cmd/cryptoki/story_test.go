@@ -64,12 +64,13 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond != "openssl" && cond != "swtpm" {
+			install, known := programs[cond]
+			if !known {
 				return false, fmt.Errorf("unknown condition %q", cond)
 			}
 			if _, err := exec.LookPath(cond); err != nil {
 				if os.Getenv("CI") == "true" {
-					return false, fmt.Errorf("%s is not installed: apt-get install %s", cond, cond)
+					return false, fmt.Errorf("%s is not installed: apt-get install %s", cond, install)
 				}
 				return false, nil
 			}
@@ -125,6 +126,15 @@ func cmdNewToken(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer token.Close()
 	ts.Check(token.Initialize(ctx, cryptoki.Setup{Label: "gateway", SOPIN: []byte("2468-so"), UserPIN: []byte("1357-user")}))
+}
+
+// programs are those that a story may need, with the packages they are in.
+var programs = map[string]string{
+	"openssl":       "openssl",
+	"swtpm":         "swtpm",
+	"p11-kit":       "p11-kit p11-kit-modules",
+	"pkcs11-tool":   "opensc",
+	"softhsm2-util": "softhsm2",
 }
 
 // snapshotOf returns what the directory holds: the records of a token, but for
