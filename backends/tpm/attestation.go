@@ -93,10 +93,26 @@ func (t *Token) Attest(ctx context.Context, o driver.Object, nonce []byte) ([]by
 		*e = made
 		return nil
 	})
+	if err == nil {
+		err = convincing(e, ak, nonce)
+	}
 	if err != nil {
 		return nil, failed("attest", err)
 	}
 	return e.Marshal()
+}
+
+// convincing checks evidence as a verifier will, but for the maker's certificate:
+// what the bus or the TPM has done to it shows here and not somewhere else.
+func convincing(e *attest.Evidence, ak *tpmKey, nonce []byte) error {
+	own := *e
+	own.EndorsementChain = nil
+	hash := sha256.Sum256(e.EndorsementKey)
+	_, err := attest.Verify(&own, &attest.Policy{Nonce: nonce, Known: [][]byte{ak.name}, EndorsementKeys: [][]byte{hash[:]}})
+	if err != nil {
+		return fmt.Errorf("what the TPM has said does not hold: %w: %w", pkcs11.CKR_DEVICE_ERROR, err)
+	}
+	return nil
 }
 
 // unloadKeys removes the keys that are kept loaded.

@@ -6,8 +6,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"flag"
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
@@ -17,6 +19,7 @@ import (
 	cryptoki "github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/backends/tpm"
 	"github.com/go-cryptoki/cryptoki/backends/tpm/attest"
+	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -190,3 +193,63 @@ func TestNotAttested(t *testing.T) {
 	require.ErrorIs(t, err, pkcs11.CKR_PIN_INCORRECT)
 	require.ErrorContains(t, err, "EndorsementAuth")
 }
+
+// verified checks evidence that was made for "nonce", with the keys in it trusted.
+func verified(data []byte) (*attest.Evidence, error) {
+	e, err := attest.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.Sum256(e.EndorsementKey)
+	c, _, err := attest.NewChallenge(rand.Reader, e)
+	if err != nil {
+		return nil, err
+	}
+	_, err = attest.Verify(e, &attest.Policy{Nonce: []byte("nonce"), EndorsementKeys: [][]byte{hash[:]}, Known: [][]byte{c.AttestationKeyName}})
+	return e, err
+}
+
+var errWrongAnswer = errors.New("a wrong answer was returned")
+
+// answers has a token answer a challenge, and checks what it answers. The challenge
+// is made once for each token.
+func answers(ctx context.Context, token *tpm.Token, key driver.Object) error {
+	type question struct {
+		challenge, secret []byte
+	}
+	q, ok := asked.Load(token)
+	if !ok {
+		data, err := token.Attest(ctx, key, []byte("nonce"))
+		if err != nil {
+			return err
+		}
+		e, err := verified(data)
+		if err != nil {
+			return err
+		}
+		c, secret, err := attest.NewChallenge(rand.Reader, e)
+		if err != nil {
+			return err
+		}
+		b, err := c.Marshal()
+		if err != nil {
+			return err
+		}
+		q = question{b, secret}
+		asked.Store(token, q)
+	}
+	b, err := token.AnswerChallenge(ctx, q.(question).challenge)
+	if err != nil {
+		return err
+	}
+	a, err := attest.ParseAnswer(b)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(a.Secret, q.(question).secret) {
+		return errWrongAnswer
+	}
+	return nil
+}
+
+var asked sync.Map // by token

@@ -49,6 +49,10 @@ type channel struct {
 	listed bool
 
 	since time.Time // of the connection
+
+	// beside is not nil when an endorsement key of ours may be in the TPM, beside
+	// what had these handles before.
+	beside []uint32
 }
 
 type loadedKey struct {
@@ -532,6 +536,9 @@ func (c *channel) clean() error {
 		}
 	}
 	if err := c.sweep(); err != nil {
+		return err
+	}
+	if err := c.flushBeside(); err != nil {
 		return err
 	}
 	c.dirty = false

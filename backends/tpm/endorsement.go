@@ -29,41 +29,32 @@ const (
 	lastEndorsement  uint32 = 0x810100ff
 )
 
-// An endorsement is an endorsement key as others know it.
-type endorsement struct {
-	key   []byte   // SubjectPublicKeyInfo
-	chain [][]byte // its certificate, if there is one
-}
-
-// endorsement returns the TPM's endorsement key and its certificate. What was
-// found once is kept: it is the same as long as it is the same TPM.
+// endorsement returns the TPM's endorsement key and its certificate.
 func (c *channel) endorsement() (key []byte, chain [][]byte, err error) {
-	if e := c.t.endorsement.Load(); e != nil {
-		return e.key, e.chain, nil
+	// Nobody on the bus shall change the certificate unnoticed.
+	s, err := c.start(true)
+	if err != nil {
+		return nil, nil, err
 	}
-	e := new(endorsement)
+	defer c.end(s)
 	for _, index := range endorsementIndices {
-		der, err := c.readCertificate(index)
+		der, err := c.readCertificate(s, index)
 		if err != nil {
 			return nil, nil, err
 		}
 		if certificate, err := x509.ParseCertificate(der); err == nil {
-			e.key, e.chain = certificate.RawSubjectPublicKeyInfo, [][]byte{der}
-			break
+			return certificate.RawSubjectPublicKeyInfo, [][]byte{der}, nil
 		}
 	}
-	if e.key == nil {
-		h, pub, err := c.createEndorsementKey(endorsementTemplate(tpm2.TPMAlgECC))
-		if err != nil {
-			return nil, nil, err
-		}
-		c.flushOne(h)
-		if e.key, err = x509.MarshalPKIXPublicKey(pub.key); err != nil {
-			return nil, nil, &commandError{tpm2.TPMCCCreatePrimary, err}
-		}
+	h, pub, err := c.createEndorsementKey(endorsementTemplate(tpm2.TPMAlgECC))
+	if err != nil {
+		return nil, nil, err
 	}
-	c.t.endorsement.Store(e)
-	return e.key, e.chain, nil
+	c.flushEndorsementKey(h)
+	if key, err = x509.MarshalPKIXPublicKey(pub.key); err != nil {
+		return nil, nil, &commandError{tpm2.TPMCCCreatePrimary, err}
+	}
+	return key, nil, nil
 }
 
 // nvChunk is how many bytes are read at once; every TPM has a buffer for more.
@@ -73,8 +64,8 @@ const nvChunk = 512
 const maxCertificate = 16 << 10
 
 // readCertificate reads a certificate from an NV index. It returns nil if there is
-// none. What fills the index behind the certificate is cut off.
-func (c *channel) readCertificate(index uint32) ([]byte, error) {
+// none, or none that may be read. What fills the index behind the certificate is cut off.
+func (c *channel) readCertificate(s *session, index uint32) ([]byte, error) {
 	r, err := c.run(tpm2.TPMCCNVReadPublic, []entity{{handle: index}}, nil)
 	if errors.Is(err, tpm2.TPMRCHandle) {
 		return nil, nil
@@ -98,12 +89,11 @@ func (c *channel) readCertificate(index uint32) ([]byte, error) {
 		r, err := c.exec(&command{
 			code:    tpm2.TPMCCNVRead,
 			handles: []entity{{index, name}, {index, name}},
-			needs:   1, auths: []authorization{{}},
+			needs:   1, auths: []authorization{{session: s, attrs: attrContinue}},
 			params: put16(put16(nil, uint16(n)), uint16(len(data))),
 		})
-		var rc tpm2.TPMRC
-		if errors.As(err, &rc) {
-			return nil, nil // not to be read, or not written
+		if isAbout(err, tpm2.TPMRCNVAuthorization, tpm2.TPMRCNVUninitialized, tpm2.TPMRCNVLocked, tpm2.TPMRCAuthUnavailable) {
+			return nil, nil
 		}
 		if err != nil {
 			return nil, err
@@ -146,22 +136,60 @@ func (c *channel) createEndorsementKey(template []byte) (uint32, *publicArea, er
 	params := putSized(nil, put16(put16(nil, 0), 0)) // no authorization value, no data
 	params = putSized(params, template)
 	params = put32(putSized(params, nil), 0) // no outside info, no PCRs
+	if !c.t.managed.Load() {
+		before, err := c.handles(0x80000000)
+		if err != nil {
+			return 0, nil, err
+		}
+		c.beside = append([]uint32{}, before...) // what appears besides, if the response is lost
+	}
 	r, err := c.exec(&command{
 		code:    tpm2.TPMCCCreatePrimary,
 		handles: []entity{{handle: uint32(tpm2.TPMRHEndorsement)}},
 		needs:   1, auths: []authorization{{value: c.t.opts.EndorsementAuth}},
 		params: params, returns: true,
 	})
+	var refused tpm2.TPMRC
+	if errors.As(err, &refused) {
+		c.beside = nil
+	}
 	if err != nil {
 		return 0, nil, endorsementFailed(err)
 	}
 	p := r.reader()
 	pub, err := parsePublic(bytes.Clone(p.sized()))
 	if err != nil || p.bad || pub.key == nil {
-		c.flushOne(r.handle)
+		c.dirty = true
 		return 0, nil, &commandError{tpm2.TPMCCCreatePrimary, errGarbled}
 	}
 	return r.handle, pub, nil
+}
+
+// flushBeside removes the endorsement keys that have appeared in the TPM since
+// c.beside was noted: one of ours, of which the response was lost.
+func (c *channel) flushBeside() error {
+	if c.beside == nil {
+		return nil
+	}
+	now, err := c.handles(0x80000000)
+	if err != nil {
+		return err
+	}
+	policy := endorsementTemplate(tpm2.TPMAlgECC)[8:][2 : 2+sha256.Size]
+	for _, h := range now {
+		if slices.Contains(c.beside, h) {
+			continue
+		}
+		pub, err := c.readPublic(h)
+		if err != nil || !bytes.Equal(pub.policy, policy) {
+			continue
+		}
+		if err := c.flush(h); err != nil {
+			return err
+		}
+	}
+	c.beside = nil
+	return nil
 }
 
 // loadEndorsementKey finds the endorsement key with a public key, as
@@ -204,10 +232,19 @@ func (c *channel) loadEndorsementKey(spki []byte) (e entity, flush func(), err e
 		return e, nil, err
 	}
 	if !same(pub) {
-		c.flushOne(h)
+		c.flushEndorsementKey(h)
 		return e, nil, fmt.Errorf("the challenge is for the endorsement key of another TPM, or one that was made with a template of its own: %w", pkcs11.CKR_DATA_INVALID)
 	}
-	return entity{h, pub.name}, func() { c.flushOne(h) }, nil
+	return entity{h, pub.name}, func() { c.flushEndorsementKey(h) }, nil
+}
+
+// flushEndorsementKey removes one that was made. Nothing has protected its handle
+// on the bus, so what was made is looked for, too.
+func (c *channel) flushEndorsementKey(h uint32) {
+	c.flushOne(h)
+	if c.flushBeside() != nil {
+		c.dirty = true
+	}
 }
 
 // startPolicy begins a policy session that no value is part of.

@@ -122,6 +122,32 @@ func TestFaults(t *testing.T) {
 		{"random numbers", false, 3, func(ctx context.Context, token *tpm.Token, _ driver.Signer) error {
 			return token.ReadRandom(ctx, make([]byte, 40))
 		}},
+		{"attest a key", false, 4, func(ctx context.Context, token *tpm.Token, key driver.Signer) error {
+			data, err := token.Attest(ctx, key, []byte("nonce"))
+			if err != nil {
+				return err
+			}
+			_, err = verified(data)
+			return err
+		}},
+		{"answer a challenge", false, 4, func(ctx context.Context, token *tpm.Token, key driver.Signer) error {
+			return answers(ctx, token, key)
+		}},
+		{"export a key file", false, 2, func(ctx context.Context, token *tpm.Token, key driver.Signer) error {
+			_, err := token.ExportTSS2(ctx, key, []byte("between"))
+			return err
+		}},
+		{"import a key file", false, 3, func(ctx context.Context, token *tpm.Token, key driver.Signer) error {
+			file, err := token.ExportTSS2(ctx, key, []byte("between"))
+			if err != nil {
+				return err
+			}
+			_, _, err = token.ImportTSS2(ctx, file, []byte("between"), "new")
+			return err
+		}},
+		{"reset the lockout", false, 2, func(ctx context.Context, token *tpm.Token, _ driver.Signer) error {
+			return token.ResetLockout(ctx, nil)
+		}},
 		{"probe", false, 2, func(ctx context.Context, token *tpm.Token, _ driver.Signer) error { return token.Probe(ctx) }},
 	}
 	for _, op := range operations {
@@ -152,6 +178,8 @@ func TestFaults(t *testing.T) {
 				}
 				way.Reset()
 			}
+			prepare()
+			require.NoError(t, op.do(ctx, token, kept)) // and makes what is made once
 			prepare()
 			require.NoError(t, op.do(ctx, token, kept))
 			commands := way.Count()

@@ -138,8 +138,6 @@ type Token struct {
 	lockout   atomic.Pointer[lockout]
 	names     sync.Map // Names, as strings, of what this process has loaded
 
-	endorsement atomic.Pointer[endorsement]
-
 	// Locks are taken in this order: pins, a channel's turn, io, mu.
 
 	pins sync.Mutex // one PIN is checked or set at a time
