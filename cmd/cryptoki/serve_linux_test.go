@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	cryptoki "github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/rpc"
+)
+
+// The daemon as systemd runs it: the socket is passed, and readiness, reloading,
+// the watchdog and stopping are reported.
+func TestServeUnderSystemd(t *testing.T) {
+	program, err := exec.LookPath("cryptoki")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o700))
+	token := "soft:dir=" + filepath.Join(dir, "token")
+	tk, err := cryptoki.Open(t.Context(), token+";create=true", nil)
+	require.NoError(t, err)
+	require.NoError(t, tk.Initialize(t.Context(), cryptoki.Setup{Label: "gateway", SOPIN: []byte("87654321"), UserPIN: []byte("12345678")}))
+	require.NoError(t, tk.Close())
+	conf := filepath.Join(dir, "cryptoki.toml")
+	write := func(text string) { require.NoError(t, os.WriteFile(conf, []byte(text), 0o600)) }
+	write("[[token]]\nname = \"" + token + "\"\n")
+
+	socket := filepath.Join(dir, "socket")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	require.NoError(t, err)
+	passed, err := l.File()
+	require.NoError(t, err)
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	require.NoError(t, err)
+	defer notify.Close()
+	heard := make(chan string, 100)
+	go func() {
+		b := make([]byte, 1000)
+		for {
+			n, err := notify.Read(b)
+			if err != nil {
+				close(heard)
+				return
+			}
+			heard <- string(b[:n])
+		}
+	}()
+	// until waits for a message, and skips others.
+	until := func(want string) {
+		t.Helper()
+		for {
+			select {
+			case got := <-heard:
+				if strings.HasPrefix(got, want) {
+					return
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatalf("no %s", want)
+			}
+		}
+	}
+
+	// systemd names the process that the socket is for.
+	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ WATCHDOG_PID=$$ exec "$0" serve --config "$1"`, program, conf)
+	cmd.ExtraFiles = []*os.File{passed}
+	cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "NOTIFY_SOCKET="+filepath.Join(dir, "notify"), "WATCHDOG_USEC=300000")
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	require.NoError(t, cmd.Start())
+	passed.Close()
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	t.Cleanup(func() { cmd.Process.Kill() })
+
+	until("READY=1")
+	c, err := rpc.Dial(t.Context(), socket, nil)
+	require.NoError(t, err)
+	info, err := c.TokenInfo(t.Context(), 1)
+	require.NoError(t, err)
+	require.Equal(t, "gateway", info.Label)
+	until("WATCHDOG=1")
+
+	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
+	until("RELOADING=1\nMONOTONIC_USEC=")
+	until("READY=1")
+	write("[[tokens]]\n")
+	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
+	until("RELOADING=1")
+	until("READY=1")
+
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	until("STOPPING=1")
+	require.NoError(t, <-done)
+	require.Contains(t, log.String(), "configuration reloaded")
+	require.Contains(t, log.String(), `unknown key \"tokens\"`)
+	_, err = os.Stat(socket)
+	require.NoError(t, err, "the socket is systemd's and stays")
+	require.NoError(t, l.Close())
+	_, err = c.TokenInfo(t.Context(), 1)
+	require.Error(t, err)
+	c.Close()
+}
+
+// The units that the documentation offers name what the command has.
+func TestUnits(t *testing.T) {
+	service, err := os.ReadFile(filepath.Join("..", "..", "systemd", "cryptoki.service"))
+	require.NoError(t, err)
+	require.Contains(t, string(service), "ExecStart=/usr/local/bin/cryptoki serve\n")
+	if path, err := exec.LookPath("systemd-analyze"); err == nil {
+		dir := t.TempDir()
+		for _, unit := range []string{"cryptoki.service", "cryptoki.socket"} {
+			b, err := os.ReadFile(filepath.Join("..", "..", "systemd", unit))
+			require.NoError(t, err)
+			b = bytes.ReplaceAll(b, []byte("/usr/local/bin/cryptoki"), []byte("/bin/true"))
+			b = bytes.ReplaceAll(b, []byte("ExecReload=kill"), []byte("ExecReload=/bin/kill"))
+			b = bytes.ReplaceAll(b, []byte("User=cryptoki\n"), nil)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, unit), b, 0o644))
+		}
+		out, err := exec.Command(path, "verify", filepath.Join(dir, "cryptoki.service"), filepath.Join(dir, "cryptoki.socket")).CombinedOutput()
+		require.NotContains(t, string(out), "cryptoki.s", "%v", err)
+	}
+}
