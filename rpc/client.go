@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-cryptoki/cryptoki"
@@ -80,13 +81,19 @@ type link struct {
 	version uint8
 	own     bool
 
-	out  sync.Mutex
-	code uint32 // the last one used
+	out  chan struct{} // a semaphore of one, for writing
+	code uint32        // the last one used
 
 	mu      sync.Mutex
-	waiting map[uint32]chan []byte // each of one
-	err     error                  // why the link is dead
+	waiting map[uint32]waiter
+	err     error // why the link is dead
 	dead    chan struct{}
+}
+
+// A waiter waits for the answer to a call.
+type waiter struct {
+	answer chan []byte // of one; nil if the caller has gone
+	since  time.Time
 }
 
 var errLost = fmt.Errorf("%w: the connection to the other process is lost", pkcs11.CKR_DEVICE_REMOVED)
@@ -177,7 +184,7 @@ func (c *Client) greet(ctx context.Context, version uint8) (l *link, again bool,
 		return nil, true, fmt.Errorf("%w: the other side does not speak p11-kit's protocol: %w", pkcs11.CKR_DEVICE_ERROR, err)
 	}
 	l = &link{rw: rw, version: min(hello[0], maxVersion), own: hello[0] == ownVersion,
-		waiting: make(map[uint32]chan []byte), dead: make(chan struct{})}
+		out: make(chan struct{}, 1), waiting: make(map[uint32]waiter), dead: make(chan struct{})}
 	go l.read()
 	err = l.call(ctx, callInitialize, func(w *writer) error {
 		w.bytes([]byte(handshake))
@@ -187,6 +194,9 @@ func (c *Client) greet(ctx context.Context, version uint8) (l *link, again bool,
 	}, nil)
 	if err != nil {
 		l.kill(errLost)
+		if p, ok := rw.(*process); ok {
+			err = p.explain(err)
+		}
 		return nil, false, fmt.Errorf("C_Initialize: %w", err)
 	}
 	if !stop() {
@@ -236,12 +246,12 @@ func (l *link) read() {
 			return
 		}
 		l.mu.Lock()
-		ch, ok := l.waiting[code]
+		w, ok := l.waiting[code]
 		delete(l.waiting, code)
 		l.mu.Unlock()
 		if ok {
-			if ch != nil {
-				ch <- body[options:]
+			if w.answer != nil {
+				w.answer <- body[options:]
 			}
 			continue
 		}
@@ -290,23 +300,7 @@ func (l *link) call(ctx context.Context, id callID, build func(*writer) error, p
 	}
 	ch := make(chan []byte, 1)
 
-	l.out.Lock()
-	if l.code++; l.code == 0 {
-		l.code = 1
-	}
-	code := l.code
-	l.mu.Lock()
-	err := l.err
-	if err == nil {
-		l.waiting[code] = ch
-	}
-	l.mu.Unlock()
-	if err == nil {
-		if _, werr := l.rw.Write(w.finish(code)); werr != nil {
-			l.kill(fmt.Errorf("%w: %w", errLost, werr))
-		}
-	}
-	l.out.Unlock()
+	code, err := l.send(ctx, w, ch)
 	if err != nil {
 		return err
 	}
@@ -325,12 +319,67 @@ func (l *link) call(ctx context.Context, id callID, build func(*writer) error, p
 		return l.err
 	case <-ctx.Done():
 		l.mu.Lock()
-		if _, ok := l.waiting[code]; ok {
-			l.waiting[code] = nil // whatever comes is for nobody
+		if w, ok := l.waiting[code]; ok {
+			l.waiting[code] = waiter{nil, w.since} // whatever comes is for nobody
 		}
 		l.mu.Unlock()
-		return fmt.Errorf("waiting for the other process: %w: %w", pkcs11.CKR_FUNCTION_CANCELED, ctx.Err())
+		return tooLate(ctx)
 	}
+}
+
+func tooLate(ctx context.Context) error {
+	return fmt.Errorf("waiting for the other process: %w: %w", pkcs11.CKR_FUNCTION_CANCELED, ctx.Err())
+}
+
+// send sends a call, whose answer goes to ch. If the other side does not take all
+// of it until ctx ends, the link is of no use any more.
+func (l *link) send(ctx context.Context, w *writer, ch chan []byte) (code uint32, err error) {
+	select {
+	case l.out <- struct{}{}:
+	case <-ctx.Done():
+		return 0, tooLate(ctx)
+	}
+	defer func() { <-l.out }()
+	if l.code++; l.code == 0 {
+		l.code = 1
+	}
+	l.mu.Lock()
+	if err = l.err; err == nil {
+		l.waiting[l.code] = waiter{ch, time.Now()}
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	var sent atomic.Bool
+	stop := context.AfterFunc(ctx, func() {
+		if !sent.Load() {
+			l.kill(fmt.Errorf("%w: it did not take a call: %w", errLost, ctx.Err()))
+		}
+	})
+	defer stop()
+	_, err = l.rw.Write(w.finish(l.code))
+	sent.Store(true)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return 0, tooLate(ctx)
+	default:
+		l.kill(fmt.Errorf("%w: %w", errLost, err))
+	}
+	return l.code, nil
+}
+
+// stuck reports whether a call has waited for limit, and its caller has gone.
+func (l *link) stuck(limit time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.waiting {
+		if w.answer == nil && time.Since(w.since) >= limit {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *link) parse(id callID, body []byte, parse func(*reader) error) error {
@@ -384,10 +433,16 @@ func (c *Client) callOn(ctx context.Context, id callID, build func(*writer) erro
 	return l, c.finish(given, ctx, l, l.call(ctx, id, build, parse))
 }
 
-// finish gives a server up that has not answered in time, if that was our time
-// and not the caller's.
+// finish gives a server up that has not answered in our time. The caller's may
+// have been too short for what it asked.
 func (c *Client) finish(given, limited context.Context, l *link, err error) error {
-	if err != nil && given.Err() == nil && limited.Err() != nil {
+	switch {
+	case err == nil || limited.Err() == nil:
+	case given.Err() != nil:
+		if l.stuck(c.timeout) {
+			l.kill(fmt.Errorf("%w: it has not answered a call within %v", errLost, c.timeout))
+		}
+	default:
 		err = fmt.Errorf("%w: no answer within %v", pkcs11.CKR_DEVICE_ERROR, c.timeout)
 		l.kill(fmt.Errorf("%w: it had not answered another call within %v", errLost, c.timeout))
 	}

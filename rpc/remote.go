@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -43,17 +44,26 @@ func init() {
 // Remote runs a vendor's module, a shared library, in a process of its own,
 // which p11-kit's command "p11-kit remote" provides, and returns it. If the
 // module crashes, calls under way fail with CKR_DEVICE_REMOVED and the next call
-// starts it again; if it hangs, they fail when their deadline or opts.Timeout is
-// over. The process gets the environment of this one, and ends with Close.
+// starts it again. If it hangs, they fail when their deadline or opts.Timeout is
+// over, and once a call has gone without an answer for opts.Timeout, the process
+// is killed. The process gets the environment of this one, and ends with Close.
 func Remote(ctx context.Context, module string, opts *ClientOptions) (*Client, error) {
-	if _, err := os.Stat(module); err != nil {
+	info, err := os.Stat(module)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", pkcs11.CKR_ARGUMENTS_BAD, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s is no file; give the module's shared library", pkcs11.CKR_ARGUMENTS_BAD, module)
 	}
 	path, err := exec.LookPath("p11-kit")
 	if err != nil {
 		return nil, fmt.Errorf("%w: the command p11-kit runs foreign modules; install the package p11-kit: %w", pkcs11.CKR_FUNCTION_FAILED, err)
 	}
-	return Command(ctx, opts, path, "remote", module)
+	c, err := Command(ctx, opts, path, "remote", module)
+	if err != nil {
+		return nil, fmt.Errorf("module %s: %w", module, err)
+	}
+	return c, nil
 }
 
 // Command runs a program that speaks the protocol on its standard input and
@@ -64,16 +74,21 @@ func Command(ctx context.Context, opts *ClientOptions, name string, args ...stri
 
 // A process is a program with pipes to it.
 type process struct {
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	out  io.ReadCloser
-	said tail
-	once sync.Once
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   io.ReadCloser
+	said  tail
+	close sync.Once
+	gone  chan struct{} // closed when the process is no more, and all it said is in said
 }
 
+// patience is how long a program may take to go after the end of its input.
+const patience = 2 * time.Second
+
 func start(name string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command(name, args...)}
+	p := &process{cmd: exec.Command(name, args...), gone: make(chan struct{})}
 	p.cmd.Stderr = &p.said
+	p.cmd.WaitDelay = patience // for children that keep its standard error
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -97,26 +112,35 @@ func (p *process) Write(b []byte) (int, error) {
 	return n, p.explain(err)
 }
 
-// explain adds what the program said before it went.
+// explain adds to an error, after which the program is of no use, how it ended
+// and what it said before.
 func (p *process) explain(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	p.Close()
+	<-p.gone
+	// Not its ordinary end, nor that of its pipes.
+	if state := p.cmd.ProcessState; state != nil && !state.Success() {
+		err = fmt.Errorf("%w; %s: %v", err, p.cmd.Path, state)
 	}
 	if said := p.said.String(); said != "" {
-		return fmt.Errorf("%w; %s said: %s", err, p.cmd.Path, said)
+		err = fmt.Errorf("%w; %s said: %s", err, p.cmd.Path, said)
 	}
 	return err
 }
 
 // Close ends the program: by the end of its input, by force if it does not go.
+// It does not wait for that.
 func (p *process) Close() error {
-	p.once.Do(func() {
+	p.close.Do(func() {
 		p.in.Close()
 		p.out.Close()
 		go func() {
-			force := time.AfterFunc(2*time.Second, func() { p.cmd.Process.Kill() })
+			force := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
 			p.cmd.Wait()
 			force.Stop()
+			close(p.gone)
 		}()
 	})
 	return nil
