@@ -24,10 +24,14 @@ func Device(path string) Dialer {
 		if err != nil {
 			return nil, opened(path, err)
 		}
-		d := &device{path: path, fd: fd, commands: make(chan exchange), done: make(chan struct{})}
-		go d.own()
-		return d, nil
+		return newDevice(path, fd), nil
 	}
+}
+
+func newDevice(path string, fd int) *device {
+	d := &device{path: path, fd: fd, commands: make(chan exchange), done: make(chan struct{})}
+	go d.own()
+	return d
 }
 
 // A device is an open TPM device. One goroutine owns the descriptor: who waits for
