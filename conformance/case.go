@@ -104,6 +104,7 @@ var (
 	wantsRandom  = ability("CKF_RNG", "the token has no generator (CKF_RNG)", func(e *env) bool { return e.can.random })
 	wantsLogin   = ability("CKF_LOGIN_REQUIRED", "the token has no PIN (CKF_LOGIN_REQUIRED)", func(e *env) bool { return e.can.login })
 	wantsSetPIN  = ability("SetPIN", "the token changes no PINs (driver.PINSetter)", func(e *env) bool { return e.can.setPIN })
+	wantsSO      = need{"target without NoSO", "the target has NoSO", func(e *env) bool { return !e.target.NoSO }}
 	wantsInit    = ability("InitToken", "the token cannot be initialized (driver.Initializer)", func(e *env) bool { return e.can.initialize })
 	// wantsOwned is for cases that change more than objects of the suite.
 	wantsOwned = ability("a token of the suite's own", "the token was initialized before, and Destructive is not set", func(e *env) bool { return e.owned })

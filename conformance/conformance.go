@@ -64,6 +64,8 @@ type Target struct {
 	Slot int
 	// SOPIN and UserPIN are the PINs; "0000" by default, as FreeRTOS has it.
 	SOPIN, UserPIN []byte
+	// NoSO says that the token has a user PIN and nobody who is an SO: a chip.
+	NoSO bool
 	// TokenLabel is the label that InitToken gives; "FreeRTOS" by default.
 	TokenLabel string
 	// Labels are where the qualification tests put their credentials. By

@@ -58,7 +58,7 @@ func loginCases() []Case {
 		Case{ID: "LOG-07", Name: "SetPIN changes the user's PIN, for the next program too", Clause: "v2.40 §5.5, C_SetPIN",
 			needs: needs(wantsSetPIN, wantsOwned), run: setPIN},
 		Case{ID: "LOG-08", Name: "only the SO initializes the PIN", Clause: "v2.40 §5.5, C_InitPIN",
-			Ancestors: []string{"client 15"}, needs: needs(wantsSetPIN, wantsOwned), run: func(t *T) {
+			Ancestors: []string{"client 15"}, needs: needs(wantsSetPIN, wantsOwned, wantsSO), run: func(t *T) {
 				s := t.open(rwSession)
 				t.want(s.InitPIN(t.ctx, t.e.target.UserPIN), notLogged)
 				t.ok(s.Login(t.ctx, pkcs11.CKU_USER, t.e.target.UserPIN))
@@ -94,7 +94,7 @@ func loginCases() []Case {
 		Case{ID: "LOG-11", Name: "too many wrong PINs lock the PIN, and the SO unlocks it", Clause: "v2.40 §5.6, CKR_PIN_LOCKED",
 			Ancestors: []string{"gap 24", "client 15"}, needs: needs(wantsSetPIN, wantsOwned, wantsInit), run: lockPIN},
 		Case{ID: "LOG-12", Name: "a PIN that is too short or too long is refused", Clause: "v2.40 §5.5, CKR_PIN_LEN_RANGE",
-			Ancestors: []string{"client 15"}, needs: needs(wantsSetPIN, wantsOwned), run: func(t *T) {
+			Ancestors: []string{"client 15"}, needs: needs(wantsSetPIN, wantsOwned, wantsSO), run: func(t *T) {
 				info, err := t.module().TokenInfo(t.ctx, t.e.slot)
 				t.ok(err)
 				t.check(info.MinPinLen <= uint64(len(t.e.target.UserPIN)), "MinPinLen is %d and the PIN shorter", info.MinPinLen)

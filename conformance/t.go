@@ -31,6 +31,7 @@ type T struct {
 	checks   int
 	sessions []*session
 	objects  []pkcs11.ObjectHandle
+	labels   []string        // that label has given out
 	codes    map[string]bool // "SignInit CKR_OK": what was wanted, and came
 	cleanups []func()
 }
@@ -267,6 +268,10 @@ func (t *T) label(name string) string {
 		l = l[:32]
 	}
 	t.e.remember(l)
+	r := t.root()
+	r.mu.Lock()
+	r.labels = append(r.labels, l)
+	r.mu.Unlock()
 	return l
 }
 
@@ -322,7 +327,7 @@ func (t *T) finish() {
 // sweep destroys the objects that the case created. Handles are never used
 // twice, so that what is gone is only not found.
 func (t *T) sweep() {
-	if len(t.objects) == 0 || !t.e.can.destroy {
+	if len(t.objects)+len(t.labels) == 0 || !t.e.can.destroy {
 		return
 	}
 	t.e.mu.Lock()
@@ -339,6 +344,12 @@ func (t *T) sweep() {
 		defer s.Close()
 		if t.e.can.login {
 			s.Login(context.WithoutCancel(t.ctx), pkcs11.CKU_USER, t.e.target.UserPIN)
+		}
+	}
+	// A private object has another handle after a logout.
+	for _, label := range t.labels {
+		if found, err := findAll(context.WithoutCancel(t.ctx), s, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_LABEL, label)}); err == nil {
+			t.objects = append(t.objects, found...)
 		}
 	}
 	for _, h := range t.objects {
