@@ -407,10 +407,15 @@ func (c *channel) activate(q *attest.Challenge, ak *tpmKey) ([]byte, error) {
 	}
 	defer c.end(policy)
 	// What the endorsement key's policy wants. EK Credential Profile, B.6.2.
+	owner, end, err := c.hierarchy(c.t.opts.EndorsementAuth)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	_, err = c.exec(&command{
 		code:    tpm2.TPMCCPolicySecret,
 		handles: []entity{{handle: uint32(tpm2.TPMRHEndorsement)}, {handle: policy.handle}},
-		needs:   1, auths: []authorization{{value: c.t.opts.EndorsementAuth}},
+		needs:   1, auths: []authorization{owner},
 		// No nonce, no parameters, no reference, no expiration.
 		params: put32(putSized(putSized(putSized(nil, nil), nil), nil), 0),
 	})

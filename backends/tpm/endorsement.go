@@ -136,6 +136,11 @@ func (c *channel) createEndorsementKey(template []byte) (uint32, *publicArea, er
 	params := putSized(nil, put16(put16(nil, 0), 0)) // no authorization value, no data
 	params = putSized(params, template)
 	params = put32(putSized(params, nil), 0) // no outside info, no PCRs
+	owner, end, err := c.hierarchy(c.t.opts.EndorsementAuth)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer end()
 	if !c.t.managed.Load() {
 		before, err := c.handles(0x80000000)
 		if err != nil {
@@ -146,7 +151,7 @@ func (c *channel) createEndorsementKey(template []byte) (uint32, *publicArea, er
 	r, err := c.exec(&command{
 		code:    tpm2.TPMCCCreatePrimary,
 		handles: []entity{{handle: uint32(tpm2.TPMRHEndorsement)}},
-		needs:   1, auths: []authorization{{value: c.t.opts.EndorsementAuth}},
+		needs:   1, auths: []authorization{owner},
 		params: params, returns: true,
 	})
 	var refused tpm2.TPMRC

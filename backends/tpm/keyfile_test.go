@@ -281,3 +281,39 @@ func TestLockoutReset(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, handles)
 }
+
+// The authorization values of keys in files, and of the TPM's hierarchies, do not
+// show on the bus, from the first command on a new TPM.
+func TestAuthorizationsOnTheBus(t *testing.T) {
+	ctx := context.Background()
+	sim := patient(t)
+	secrets := map[tpm2.TPMHandle][]byte{
+		tpm2.TPMRHOwner: []byte("the owner's value"), tpm2.TPMRHEndorsement: []byte("that of endorsement"), tpm2.TPMRHLockout: []byte("the lockout's value"),
+	}
+	for handle, value := range secrets {
+		_, err := tpm2.HierarchyChangeAuth{AuthHandle: handle, NewAuth: tpm2.TPM2BAuth{Buffer: value}}.Execute(sim)
+		require.NoError(t, err)
+	}
+	spy := tpmtest.NewSpy(sim)
+	token := initialized(t, spy, new(pal.Mem), tpm.Options{OwnerAuth: secrets[tpm2.TPMRHOwner], EndorsementAuth: secrets[tpm2.TPMRHEndorsement]})
+	key := newEC(t, token, "key")
+	require.NoError(t, token.Persist(ctx, key))
+	key = find(t, token, "key")
+	require.NoError(t, answers(ctx, token, key))
+	require.NoError(t, token.ResetLockout(ctx, secrets[tpm2.TPMRHLockout]))
+	file, err := token.ExportTSS2(ctx, key, []byte("the value in the file"))
+	require.NoError(t, err)
+	_, again, err := token.ImportTSS2(ctx, file, []byte("the value in the file"), "again")
+	require.NoError(t, err)
+	signs(t, again)
+	for _, secret := range secrets {
+		require.Empty(t, spy.Seen(secret), "%s", secret)
+	}
+	require.Empty(t, spy.Seen([]byte("the value in the file")))
+	require.Empty(t, spy.Seen(tpm.Secret(token)))
+	require.NoError(t, token.Destroy(ctx, key))
+	require.NoError(t, token.Close())
+	handles, err := tpmtest.Loaded(sim)
+	require.NoError(t, err)
+	require.Empty(t, handles)
+}

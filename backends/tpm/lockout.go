@@ -45,21 +45,16 @@ func (t *Token) Lockout(ctx context.Context) (Lockout, error) {
 // ResetLockout makes the TPM forget all wrong tries, with the lockout
 // authorization, which is empty on a TPM where nobody has set one. A wrong value
 // is CKR_PIN_INCORRECT, and locks that authorization for Lockout.Recovery:
-// CKR_PIN_LOCKED. It never goes over the bus in the clear if the TPM has a storage
-// root key.
+// CKR_PIN_LOCKED. It does not go over the bus in the clear.
 func (t *Token) ResetLockout(ctx context.Context, auth []byte) error {
 	auth = append([]byte(nil), auth...) // use may go on when ctx has ended
 	err := t.use(ctx, nil, func(c *channel, _ entity) error {
-		a := authorization{value: auth}
-		if len(auth) > 0 && t.srk.Load() != nil {
-			s, err := c.start(true)
-			if err != nil {
-				return err
-			}
-			defer c.end(s)
-			a.session = s // which ends with the command
+		a, end, err := c.hierarchy(auth)
+		if err != nil {
+			return err
 		}
-		_, err := c.exec(&command{
+		defer end()
+		_, err = c.exec(&command{
 			code:    tpm2.TPMCCDictionaryAttackLockReset,
 			handles: []entity{{handle: uint32(tpm2.TPMRHLockout)}},
 			needs:   1, auths: []authorization{a},

@@ -81,14 +81,18 @@ func srkTemplate() []byte {
 // makeSRK makes the storage root key and puts it at its handle. That takes the
 // authorization of the owner, and is done once in the life of a TPM.
 func (c *channel) makeSRK() error {
-	owner := []authorization{{value: c.t.opts.OwnerAuth}}
+	owner, end, err := c.hierarchy(c.t.opts.OwnerAuth)
+	if err != nil {
+		return err
+	}
+	defer end()
 	params := putSized(nil, put16(put16(nil, 0), 0)) // no authorization value, no data
 	params = putSized(params, srkTemplate())
 	params = put32(putSized(params, nil), 0) // no outside info, no PCRs
 	r, err := c.exec(&command{
 		code:    tpm2.TPMCCCreatePrimary,
 		handles: []entity{{handle: uint32(tpm2.TPMRHOwner)}},
-		needs:   1, auths: owner, params: params, returns: true,
+		needs:   1, auths: []authorization{owner}, params: params, returns: true,
 	})
 	if err != nil {
 		return ownerFailed("make a storage root key", err)
@@ -102,13 +106,34 @@ func (c *channel) makeSRK() error {
 	return c.evict(entity{r.handle, pub.name}, srkHandle)
 }
 
+// hierarchy returns the authorization of one command by a hierarchy. A value is not
+// sent but proven, in a session that is salted if there is a key to salt it to;
+// where there is none yet, who listens can try values at leisure. end is to be
+// called when the command is done.
+func (c *channel) hierarchy(value []byte) (a authorization, end func(), err error) {
+	if len(value) == 0 {
+		return authorization{}, func() {}, nil
+	}
+	s, err := c.start(c.t.srk.Load() != nil)
+	if err != nil {
+		return a, nil, err
+	}
+	// The session ends with the command, or here, if that fails.
+	return authorization{session: s, value: value}, func() { c.end(s) }, nil
+}
+
 // evict makes a loaded object persistent at a handle, or removes a persistent
 // one, if both are the same.
 func (c *channel) evict(object entity, handle uint32) error {
-	_, err := c.exec(&command{
+	owner, end, err := c.hierarchy(c.t.opts.OwnerAuth)
+	if err != nil {
+		return err
+	}
+	defer end()
+	_, err = c.exec(&command{
 		code:    tpm2.TPMCCEvictControl,
 		handles: []entity{{handle: uint32(tpm2.TPMRHOwner)}, object},
-		needs:   1, auths: []authorization{{value: c.t.opts.OwnerAuth}},
+		needs:   1, auths: []authorization{owner},
 		params: put32(nil, handle),
 	})
 	return ownerFailed(fmt.Sprintf("keep a key at %#x", handle), err)
