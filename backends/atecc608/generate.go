@@ -33,7 +33,7 @@ func (t *Token) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, public
 	if t.opts.Store == nil && private.Bool(pkcs11.CKA_TOKEN) {
 		return t.generateUnstored(ctx, private.Text(pkcs11.CKA_LABEL))
 	}
-	r := &record{name: newName(), main: private, public: public}
+	r := &record{name: newName(), main: private.Clone(), public: public.Clone()}
 	err = t.change(ctx, func() error {
 		gone, err := t.replacing(replaces)
 		if err != nil {
