@@ -136,24 +136,9 @@ func (t *Token) Destroy(ctx context.Context, objects ...driver.Object) error {
 	}
 	defer t.leave()
 	return t.change(ctx, func() error {
-		for _, o := range objects {
-			b, ok := o.(based)
-			if !ok || b.base().rec != nil {
-				continue
-			}
-			if s := b.base().slot; s >= 0 && !strings.HasSuffix(o.ID(), publicSuffix) && !t.zone.Slot(s).Generates() {
-				return fmt.Errorf("atecc608: slot %d: %w: %s", s, pkcs11.CKR_ACTION_PROHIBITED, stays(t.zone.Slot(s).Locked))
-			}
-		}
 		gone, err := t.replacing(objects)
 		if err != nil {
 			return err
-		}
-		for _, p := range gone {
-			s := p.r.slot
-			if p.main && p.r.main != nil && s >= 0 && !t.session[p.r] && t.zone.Slot(s).Locked {
-				return fmt.Errorf("atecc608: slot %d: %w: %s", s, pkcs11.CKR_ACTION_PROHIBITED, stays(true))
-			}
 		}
 		for _, p := range gone {
 			if err := t.drop(p.r, p.main || p.r.main == nil, p.public || p.r.public == nil); err != nil {
@@ -162,6 +147,15 @@ func (t *Token) Destroy(ctx context.Context, objects ...driver.Object) error {
 		}
 		return t.wipe(ctx)
 	})
+}
+
+// kept says why what is in a slot cannot be overwritten, nil if it can.
+func (t *Token) kept(slot int) error {
+	s := t.zone.Slot(slot)
+	if s.Generates() || s.Imports() || s.WritesClear() || s.WritesInvalid() || s.WritesEncrypted() {
+		return nil
+	}
+	return fmt.Errorf("atecc608: slot %d: %w: %s", slot, pkcs11.CKR_ACTION_PROHIBITED, stays(s.Locked))
 }
 
 func stays(locked bool) string {

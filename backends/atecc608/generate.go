@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/go-cryptoki/cryptoki/backends/atecc608/atecc"
 	"github.com/go-cryptoki/cryptoki/backends/atecc608/config"
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -204,13 +206,19 @@ func (p part) whole() bool {
 }
 
 // replacing finds the records of objects that are to go. What is on the chip alone
-// gets a record, so that there is something to remove.
+// gets a record, so that there is something to remove. What the chip keeps for good
+// is refused before anything is changed.
 func (t *Token) replacing(objects []driver.Object) ([]part, error) {
 	var gone []part
 	for _, o := range objects {
 		b, ok := o.(based)
 		if !ok {
 			return nil, fmt.Errorf("atecc608: %w: an object of another token", pkcs11.CKR_OBJECT_HANDLE_INVALID)
+		}
+		if o := b.base(); o.slot >= 0 && !strings.HasSuffix(o.id, publicSuffix) && (o.rec == nil || !t.session[t.records[o.rec.name]]) {
+			if err := t.kept(o.slot); err != nil {
+				return nil, err
+			}
 		}
 		r, err := t.adopt(b.base())
 		if err != nil {
@@ -379,9 +387,20 @@ func (t *Token) rank(slot int, private pkcs11.Template) int {
 // overwrite makes an end of the key in a slot.
 func (t *Token) overwrite(ctx context.Context, slot int) error {
 	s := t.zone.Slot(slot)
-	if s.Generates() {
+	switch {
+	case s.Generates():
 		_, err := t.generate(ctx, slot)
 		return err
+	case s.Imports():
+		protects := t.known(s.WriteKey())
+		if protects == nil {
+			return fmt.Errorf("%w: the key in slot %d that protects it is not known here; give it (io-key=FILE)", pkcs11.CKR_ACTION_PROHIBITED, s.WriteKey())
+		}
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return err
+		}
+		return t.use(ctx, slot, func(seq *atecc.Sequence) error { return seq.ImportKey(slot, key, protects) })
 	}
 	return t.overwriteSlot(ctx, slot)
 }

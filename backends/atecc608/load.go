@@ -300,14 +300,17 @@ func (t *Token) drop(r *record, main, public bool) error {
 	return t.save(&left)
 }
 
-// wipe overwrites the keys in dirty slots.
+// wipe overwrites the keys in dirty slots. If somebody has locked one since, its
+// key stays, and shows again.
 func (t *Token) wipe(ctx context.Context) error {
 	changed := false
 	for n := range config.Slots {
 		if t.state.dirty>>n&1 == 0 {
 			continue
 		}
-		if t.recordOf(n) == nil {
+		if t.kept(n) != nil {
+			t.state.free &^= 1 << n
+		} else if t.recordOf(n) == nil {
 			if err := t.overwrite(ctx, n); err != nil {
 				return fmt.Errorf("atecc608: slot %d: overwrite a destroyed key: %w", n, err)
 			}
