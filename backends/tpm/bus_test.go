@@ -122,13 +122,14 @@ func secretTemplate(exportable bool, n int) pkcs11.Template {
 // A bit that is flipped on the way from the TPM is an error, or is put right, and
 // never a wrong signature, a wrong login, or a try.
 func TestFlippedBits(t *testing.T) {
+	t.Parallel()
 	sim := patient(t)
 	way := tpmtest.NewFaults(sim)
 	token := initialized(t, way, new(pal.Mem), tpm.Options{})
 	key := newEC(t, token, "key")
 	ctx := t.Context()
 	step := 29
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		step = 97
 	}
 	before := tries(t, sim)

@@ -199,6 +199,7 @@ func TestTogether(t *testing.T) {
 
 // Ten thousand operations of all kinds leave nothing behind.
 func TestNothingStays(t *testing.T) {
+	t.Parallel()
 	sim := patient(t)
 	var said logbook
 	token := initialized(t, sim, new(pal.Mem), tpm.Options{Log: said.log})

@@ -28,6 +28,7 @@ func patient(t testing.TB) *tpmtest.TPM {
 
 // On a TPM without resource manager, as swtpm is one and /dev/tpm0.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	sim := patient(t)
 	store := new(pal.Mem)
 	conformance.Run(t, conformance.Target{
@@ -44,6 +45,7 @@ func TestConformance(t *testing.T) {
 
 // Through a resource manager, as /dev/tpmrm0 is one, over a store on files.
 func TestConformanceWithResourceManager(t *testing.T) {
+	t.Parallel()
 	rm := tpmtest.NewManager(patient(t))
 	dir := t.TempDir()
 	dial := func(context.Context) (transport.TPMCloser, error) { return rm.Open(), nil }

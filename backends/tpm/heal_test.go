@@ -47,6 +47,7 @@ func TestTheSecondSignature(t *testing.T) {
 
 // Over a socket of its own the token makes the connection again.
 func TestRestartBehindASocket(t *testing.T) {
+	t.Parallel()
 	sim := patient(t)
 	sim.Disconnect()
 	var said logbook

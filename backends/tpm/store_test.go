@@ -200,6 +200,7 @@ func TestImport(t *testing.T) {
 
 // Bytes of every record are damaged in turn. What is damaged is named.
 func TestDamagedRecords(t *testing.T) {
+	t.Parallel()
 	sim := patient(t)
 	store := new(pal.Mem)
 	token := initialized(t, sim, store, tpm.Options{})
