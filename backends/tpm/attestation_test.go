@@ -51,6 +51,7 @@ func ready(t testing.TB, bus transport.TPM, store pal.Store, o tpm.Options) *cry
 
 // A device proves to a fleet's service that its key is in its TPM.
 func TestAttestation(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	sim := tpmtest.StartConfig(t, tpmtest.Config{Endorsed: true})
 	store := new(pal.Mem)
@@ -149,6 +150,7 @@ func TestAttestationWithoutCertificate(t *testing.T) {
 
 // What a device does not attest, and says so.
 func TestNotAttested(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	sim := tpmtest.Start(t)
 	token := ready(t, sim, new(pal.Mem), tpm.Options{})

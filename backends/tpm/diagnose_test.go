@@ -97,6 +97,7 @@ func (b *bench) init() {
 }
 
 func TestDiagnosis(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	t.Log("a new TPM, and no token yet")
 	list := b.diagnose("")
@@ -135,6 +136,7 @@ func TestDiagnosis(t *testing.T) {
 
 // Authorizations of the hierarchies, and hierarchies that are disabled.
 func TestDiagnosisOfHierarchies(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	for _, h := range []tpm2.TPMHandle{tpm2.TPMRHOwner, tpm2.TPMRHEndorsement, tpm2.TPMRHLockout} {
 		_, err := tpm2.HierarchyChangeAuth{AuthHandle: h, NewAuth: tpm2.TPM2BAuth{Buffer: []byte("secret")}}.Execute(b)
@@ -166,6 +168,7 @@ func (b *bench) control(hierarchy tpm2.TPMHandle) {
 }
 
 func TestDiagnosisOfLockout(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.init()
 	token := b.open()
@@ -184,6 +187,7 @@ func TestDiagnosisOfLockout(t *testing.T) {
 }
 
 func TestDiagnosisOfWhatIsNotThere(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		err  error
 		want string
@@ -224,6 +228,7 @@ type closer struct{ transport.TPM }
 func (closer) Close() error { return nil }
 
 func TestDiagnosisOfAnIllTPM(t *testing.T) {
+	t.Parallel()
 	sim := tpmtest.Start(t)
 	dialing := func(fault tpmtest.Fault) Dialer {
 		return func(context.Context) (transport.TPMCloser, error) {
@@ -244,6 +249,7 @@ func TestDiagnosisOfAnIllTPM(t *testing.T) {
 
 // A storage key that is none, or can be locked.
 func TestDiagnosisOfTheStorageKey(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.persist(func(p *tpm2.TPMTPublic) { p.ObjectAttributes.NoDA = false })
 	finds(t, b.diagnose(""), "warning storage-key: the storage key is under protection from dictionary attacks")
@@ -342,6 +348,7 @@ func TestROCA(t *testing.T) {
 
 // What is stored is looked at without a PIN: a damaged record, a newer version.
 func TestDiagnosisOfRecords(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		change func(b []byte) []byte
 		want   string
