@@ -40,6 +40,9 @@ func (k *private) Sign(ctx context.Context, m *pkcs11.Mechanism, data []byte) ([
 	if !s.SignsDigests() {
 		return nil, fmt.Errorf("atecc608: slot %d: %w: its key does not sign digests (SlotConfig bit 0); use another key", k.slot, pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED)
 	}
+	if k.pub == nil {
+		return nil, fmt.Errorf("atecc608: slot %d: %w: the record of %q has no public key; restore the directory", k.slot, pkcs11.CKR_DEVICE_ERROR, k.attrs.Text(pkcs11.CKA_LABEL))
+	}
 	var digest [32]byte
 	if len(data) >= 32 {
 		copy(digest[:], data)

@@ -145,3 +145,14 @@ func FuzzRecords(f *testing.F) {
 		}
 	})
 }
+
+// A record without a public key, which only somebody else can have written, is an
+// error where it is used.
+func TestRecordWithoutPublicKey(t *testing.T) {
+	k := newPrivate(object{t: &Token{}, slot: 0, attrs: pkcs11.Template{pkcs11.Attr(pkcs11.CKA_CLASS, uint64(pkcs11.CKO_PRIVATE_KEY))}})
+	k.(*private).t.zone[20] = 0x85
+	k.(*private).t.zone[96] = 0x33
+	if _, err := k.(*private).Sign(t.Context(), &pkcs11.Mechanism{Type: pkcs11.CKM_ECDSA}, make([]byte, 32)); !errors.Is(err, pkcs11.CKR_DEVICE_ERROR) {
+		t.Error(err)
+	}
+}
