@@ -121,17 +121,40 @@ func (cfg *Config) runner(ctx context.Context, m cryptoki.Module, prefix string)
 	}, nil
 }
 
-// shrink leaves out calls as long as there is a difference: halves first, then
-// ever smaller pieces.
+// shrink makes the sequence simpler as long as there is a difference, until none of
+// its steps helps any more: it leaves out calls, halves first, then ever smaller
+// pieces; and it has calls use the first session, since which one a number stands
+// for depends on how many are open, so that calls that open and close others could
+// not be left out one at a time.
 func (cfg *Config) shrink(ctx context.Context, seed uint64, calls []call, err error) error {
 	original := len(calls)
-	for size := len(calls) / 2; size > 0; size /= 2 {
-		for from := 0; from+size <= len(calls)-1; {
-			shorter := slices.Concat(calls[:from], calls[from+size:])
-			if at, e := cfg.try(ctx, shorter); e != nil && at > 0 {
-				calls, err = shorter[:at], e
-			} else {
-				from += size
+	fails := func(simpler []call) bool {
+		at, e := cfg.try(ctx, simpler)
+		if e == nil || at == 0 {
+			return false
+		}
+		calls, err = simpler[:at], e
+		return true
+	}
+	for simpler := true; simpler; {
+		simpler = false
+		for size := max(len(calls)/2, 1); size > 0; size /= 2 {
+			for from := 0; from+size <= len(calls)-1; {
+				if fails(slices.Concat(calls[:from], calls[from+size:])) {
+					simpler = true
+				} else {
+					from += size
+				}
+			}
+		}
+		for from := range len(calls) {
+			first := slices.Clone(calls)
+			for i := from; i < len(first); i++ {
+				first[i].session = 0
+			}
+			if !slices.Equal(first, calls) && fails(first) {
+				simpler = true
+				break // the calls behind it are the same
 			}
 		}
 	}

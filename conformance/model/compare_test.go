@@ -166,3 +166,19 @@ func TestFaultsAreFoundAndMadeShort(t *testing.T) {
 		})
 	}
 }
+
+// Sequences in which calls could not be left out one at a time.
+func TestSequencesAreMadeShort(t *testing.T) {
+	cfg := config(t)
+	cfg.Seed, cfg.Calls = 423500002, 1
+	cfg.Open = open(t, func(m cryptoki.Module) cryptoki.Module {
+		return lie{m, func(s cryptoki.Session) cryptoki.Session { return queryEnds{s} }}
+	})
+	var d *model.Difference
+	if err := model.Compare(t.Context(), cfg); !errors.As(err, &d) {
+		t.Fatalf("got %v, want a difference", err)
+	}
+	if len(d.Calls) > 7 {
+		t.Errorf("%d calls are left:\n%v", len(d.Calls), d)
+	}
+}
