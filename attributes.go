@@ -497,9 +497,9 @@ func (se *session) SetAttributeValue(ctx context.Context, h pkcs11.ObjectHandle,
 	defer s.mu.Unlock()
 	if s.objects.byHandle.get(h) == o {
 		s.objects.update(o, d)
-		if o.token {
-			s.changed()
-		}
+	}
+	if o.token {
+		s.changed()
 	}
 	return nil
 }

@@ -397,6 +397,33 @@ func TestChangesDuringAReadingOfTheObjects(t *testing.T) {
 	c.inside.Store(0)
 }
 
+// What one application creates the others see, also if its own search has met the
+// object before the call that creates it is over.
+func TestCreatedObjectIsMetFirst(t *testing.T) {
+	c := newChip(t)
+	m, se := open(t, c)
+	other, err := NewApplication(m, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := openSession(t, other)
+	find(t, se, nil)
+	c.changes.Add(1)
+	find(t, theirs, nil)
+	created := c.put(pkcs11.Template{{Type: pkcs11.CKA_CLASS, Value: uint64(pkcs11.CKO_DATA)},
+		{Type: pkcs11.CKA_LABEL, Value: "new"}, {Type: pkcs11.CKA_TOKEN, Value: true},
+		{Type: pkcs11.CKA_PRIVATE, Value: false}}, nil)
+	if got := find(t, se, nil); len(got) != 1 {
+		t.Fatalf("found %v, want one object", got)
+	}
+	if _, err := m.(*module).slots[0].insert(created, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := find(t, theirs, nil); len(got) != 1 {
+		t.Errorf("another application finds %v, want one object", got)
+	}
+}
+
 func TestObjectsOfOthersAppearAndVanish(t *testing.T) {
 	c := newChip(t)
 	_, se := open(t, c)

@@ -261,6 +261,9 @@ func (s *slot) insert(d driver.Object, owner *session) (*object, error) {
 	if owner != nil && owner.closed.Load() {
 		return nil, pkcs11.CKR_SESSION_HANDLE_INVALID
 	}
+	if owner == nil {
+		s.changed()
+	}
 	if o := s.objects.byDriverID[d.ID()]; o != nil {
 		s.objects.touch(d.ID())
 		return o, nil
@@ -272,8 +275,6 @@ func (s *slot) insert(d driver.Object, owner *session) (*object, error) {
 	s.objects.add(o)
 	if owner != nil {
 		owner.owns = true
-	} else {
-		s.changed()
 	}
 	return o, nil
 }
