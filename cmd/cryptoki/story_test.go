@@ -34,16 +34,24 @@ import (
 	"github.com/go-cryptoki/cryptoki/backends/atecc608/ateccsim"
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
 	"github.com/go-cryptoki/cryptoki/backends/soft"
+	"github.com/go-cryptoki/cryptoki/internal/backup"
 	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"cryptoki":     main,
+		"cryptoki":     cheapMain,
 		"unprivileged": unprivileged,
 		"withfd":       withFD,
 	})
+}
+
+// cheapMain is the command, but for what PINs and the password of a backup cost.
+func cheapMain() {
+	soft.DefaultKDF = soft.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}
+	backupKDF = backup.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}
+	main()
 }
 
 // TestStories runs what users want to do: testdata/script. Beside the commands
@@ -106,8 +114,7 @@ func cmdPIN(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // newtoken: makes the token "gateway" in the directory token, user PIN in
-// user.pin and SO PIN in so.pin. A PIN costs less than it should: init.txt makes
-// tokens as users do.
+// user.pin and SO PIN in so.pin. A PIN costs less than it should, as in cheapMain.
 func cmdNewToken(ts *testscript.TestScript, neg bool, args []string) {
 	cmdPIN(ts, false, []string{"user.pin", "1357-user"})
 	cmdPIN(ts, false, []string{"so.pin", "2468-so"})

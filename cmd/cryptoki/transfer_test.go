@@ -349,3 +349,9 @@ func TestWrapped(t *testing.T) {
 		}
 	}
 }
+
+func TestBackupPasswordCosts(t *testing.T) {
+	if backupKDF != backup.DefaultKDF {
+		t.Errorf("a password costs %v, want %v", backupKDF, backup.DefaultKDF)
+	}
+}
