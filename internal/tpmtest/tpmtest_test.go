@@ -122,9 +122,9 @@ func TestManager(t *testing.T) {
 	random(t, one)
 
 	a := primary(t, one)
-	require.EqualValues(t, 0x80FFFFFF, a.ObjectHandle)
-	require.EqualValues(t, 0x80FFFFFE, primary(t, one).ObjectHandle)
-	require.EqualValues(t, 0x80FFFFFF, primary(t, two).ObjectHandle, "handles of another user")
+	require.Equal(t, tpm2.TPMHandle(0x80FFFFFF), a.ObjectHandle)
+	require.Equal(t, tpm2.TPMHandle(0x80FFFFFE), primary(t, one).ObjectHandle)
+	require.Equal(t, tpm2.TPMHandle(0x80FFFFFF), primary(t, two).ObjectHandle, "handles of another user")
 
 	t.Log("between commands the TPM is empty")
 	loaded, err := Loaded(tpm)
@@ -161,7 +161,7 @@ func TestManager(t *testing.T) {
 	t.Log("a command that the TPM lacks is refused by the manager")
 	response, err := two.Send(message(tagNoSessions, 0x1FF))
 	require.NoError(t, err)
-	require.EqualValues(t, 0xB0143, ResponseCode(response))
+	require.Equal(t, tpm2.TPMRC(0xB0143), ResponseCode(response))
 
 	require.NoError(t, one.Close())
 	require.NoError(t, two.Close())

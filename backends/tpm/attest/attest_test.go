@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -175,8 +176,8 @@ func TestEveryBitMatters(t *testing.T) {
 	}
 	for name, part := range parts {
 		for i := range *part {
-			if testing.Short() && i%7 != 0 {
-				continue
+			if (testing.Short() || strconv.IntSize == 32) && i%7 != 0 {
+				continue // curves are slow on 32 bits
 			}
 			(*part)[i] ^= byte(1 << (i % 8))
 			if _, err := Verify(e, p); err == nil {
