@@ -75,6 +75,12 @@ func library(tb testing.TB, patterns []string, what, install string) string {
 	return ""
 }
 
+// Client is the path of the distribution's p11-kit-client.so.
+func Client(tb testing.TB) string {
+	tb.Helper()
+	return library(tb, client, "p11-kit-client.so", "p11-kit-modules")
+}
+
 // SoftHSM2 returns a new token of SoftHSM2.
 func SoftHSM2(tb testing.TB) *Token {
 	tb.Helper()
@@ -157,7 +163,7 @@ func Build(tb testing.TB) *Commands {
 // serve runs cryptoki serve until the end of the test.
 func serve(tb testing.TB, bin *Commands, name, token string) *Token {
 	tb.Helper()
-	tok := &Token{Name: name, Module: library(tb, client, "p11-kit-client.so", "p11-kit-modules"), Lacks: map[string]string{}}
+	tok := &Token{Name: name, Module: Client(tb), Lacks: map[string]string{}}
 	tok.Socket = filepath.Join(short(tb), "socket")
 	tok.PID = background(tb, filepath.Join(bin.dir, "cryptoki"), "serve", "-t", token, "--socket", tok.Socket)
 	listening(tb, tok.Socket)
