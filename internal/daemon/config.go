@@ -57,24 +57,42 @@ const DefaultFile = "/etc/cryptoki/cryptoki.toml"
 // Load reads a configuration file and checks it.
 func Load(path string) (*Config, error) {
 	var c Config
-	meta, err := toml.DecodeFile(path, &c)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; name tokens with -t, or write the file", err)
+	} else if err != nil {
+		return nil, err
+	}
+	meta, err := toml.Decode(string(text), &c)
 	if err != nil {
 		var perr toml.ParseError
 		if errors.As(err, &perr) {
 			return nil, fmt.Errorf("%s:%d: %s", path, perr.Position.Line, perr.Message)
 		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%w; name tokens with -t, or write the file", err)
-		}
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return nil, fmt.Errorf("%s: unknown key %q", path, unknown[0].String())
+		return nil, fmt.Errorf("%s:%d: unknown key %q", path, lineOf(string(text), unknown[0]), unknown[0].String())
 	}
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return &c, nil
+}
+
+// lineOf is the first line that gives the key a value or is a table of its name,
+// the first of all if there is none such.
+func lineOf(text string, key toml.Key) int {
+	last := key[len(key)-1]
+	for i, line := range strings.Split(text, "\n") {
+		name, _, _ := strings.Cut(strings.Trim(strings.TrimSpace(line), "["), "=")
+		name, _, _ = strings.Cut(name, "]")
+		name = strings.Trim(strings.TrimSpace(name), `"'`)
+		if name == last || strings.HasSuffix(name, "."+last) {
+			return i + 1
+		}
+	}
+	return 1
 }
 
 // Check fills in defaults, and finds what is wrong.

@@ -279,7 +279,8 @@ func TestConfig(t *testing.T) {
 	token := "[[token]]\nname = \"soft:dir=/x\"\n"
 	for text, want := range map[string]string{
 		"":                                           "no token is named",
-		token + "sockets = \"/x\"\n":                 `unknown key "token.sockets"`,
+		token + "sockets = \"/x\"\n":                 `cryptoki.toml:3: unknown key "token.sockets"`,
+		token + "[limits]\nusers = 3\n":              `cryptoki.toml:3: unknown key "limits"`,
 		"socket = \n" + token:                        "cryptoki.toml:1:",
 		"mode = \"rw\"\n" + token:                    `mode "rw": want octal`,
 		"group = \"no-such\"\n" + token:              "there is none of that name",
