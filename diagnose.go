@@ -2,8 +2,11 @@ package cryptoki
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -45,7 +48,7 @@ func Diagnose(ctx context.Context, name string) ([]driver.Finding, error) {
 func diagnoseModule(ctx context.Context, params *driver.Params, label string) []driver.Finding {
 	m, err := openModule(ctx, params)
 	if err != nil {
-		return []driver.Finding{{Severity: driver.Problem, Name: "open", Text: trimPrefix(err.Error()), Cure: "see the message"}}
+		return []driver.Finding{{Severity: driver.Problem, Name: "open", Text: trimPrefix(err.Error()), Cure: unreachable(err)}}
 	}
 	defer m.Close()
 	var found []driver.Finding
@@ -54,7 +57,7 @@ func diagnoseModule(ctx context.Context, params *driver.Params, label string) []
 	}
 	info, err := m.Info(ctx)
 	if err != nil {
-		add(driver.Problem, "open", "see the message", "%s", trimPrefix(err.Error()))
+		add(driver.Problem, "open", unreachable(err), "%s", trimPrefix(err.Error()))
 		return found
 	}
 	add(driver.Good, "open", "", "%s %s answers (Cryptoki %s)", strings.TrimSpace(info.LibraryDescription), info.LibraryVersion, info.CryptokiVersion)
@@ -65,8 +68,23 @@ func diagnoseModule(ctx context.Context, params *driver.Params, label string) []
 			return append(found, diagnoseInfo(ti)...)
 		}
 	}
-	add(driver.Problem, "token", "name the token with token=LABEL, or make one with cryptoki init", "%s", trimPrefix(err.Error()))
+	cure := "name the token with token=LABEL, or make one with cryptoki init"
+	if errors.Is(err, pkcs11.CKR_TOKEN_NOT_PRESENT) && label == "" {
+		cure = "if cryptoki serve is at the other end, its configuration lets this user see no token: allow, read-only"
+	}
+	add(driver.Problem, "token", cure, "%s", trimPrefix(err.Error()))
 	return found
+}
+
+// unreachable says what to do if a module in another process does not answer.
+func unreachable(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "become a member of the group that the socket belongs to"
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return "start the program that serves the module (cryptoki serve), or correct the path"
+	}
+	return "see the message, and the log of the program that serves the module"
 }
 
 // diagnoseInfo reports what the flags of a token say.
