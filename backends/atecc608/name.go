@@ -132,7 +132,10 @@ func (n *name) openParts(ctx context.Context) (bus i2c.Bus, store pal.Store, clo
 		return b, nil, b.Close, nil
 	}
 	f, err := fileflash.Open(n.dir, &n.flash)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("atecc608: there is no directory %s: make it, or add ;create=true to the token's name: %w: %w", n.dir, pkcs11.CKR_TOKEN_NOT_PRESENT, err)
+		return nil, nil, nil, errors.Join(err, b.Close())
+	} else if err != nil {
 		return nil, nil, nil, errors.Join(storeError("open the directory", err), b.Close())
 	}
 	return b, f, func() error { return errors.Join(b.Close(), f.Close()) }, nil

@@ -134,7 +134,7 @@ func (a *app) openNew(ctx context.Context) (*cryptoki.Token, error) {
 	// What went wrong with a name that the user did not write says nothing.
 	if t, cerr := cryptoki.Open(ctx, name+";create=true", nil); cerr == nil {
 		return t, nil
-	} else if errors.Is(cerr, fs.ErrPermission) || errors.Is(cerr, fs.ErrNotExist) {
+	} else if errors.Is(cerr, fs.ErrPermission) || errors.Is(cerr, fs.ErrNotExist) || errors.Is(cerr, pkcs11.CKR_TOKEN_NOT_RECOGNIZED) {
 		return nil, cerr
 	}
 	return nil, err
