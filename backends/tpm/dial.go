@@ -40,12 +40,12 @@ func Swtpm(network, addr string) Dialer {
 			}
 			// The socket may not be listening yet, and its queue has one place.
 			if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, fs.ErrNotExist) {
-				return nil, opened(addr, err)
+				return nil, refused(addr, err)
 			}
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
-				return nil, opened(addr, err)
+				return nil, refused(addr, err)
 			}
 		}
 	}
@@ -93,7 +93,12 @@ func (s *stream) Send(command []byte) ([]byte, error) {
 // Close closes the connection.
 func (s *stream) Close() error { return s.conn.Close() }
 
-// opened is the error of opening a device or a socket.
+// refused is the error of connecting to a socket.
+func refused(addr string, err error) error {
+	return fmt.Errorf("tpm: nothing answers at %s; is swtpm running? %w: %w", addr, pkcs11.CKR_TOKEN_NOT_PRESENT, err)
+}
+
+// opened is the error of opening a device.
 func opened(name string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
