@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -85,18 +86,24 @@ func explain(err error) error {
 	}
 	switch {
 	case errors.Is(err, cryptoki.ErrLastTry):
-		return withHint(err, "if you are sure of the PIN: --last-try", "otherwise the SO sets a new one: cryptoki pin unlock")
+		return withHint(err, "if you are sure of the PIN: --last-try", "otherwise the SO sets a new one: cryptoki pin unlock", resetTPM)
 	case errors.Is(err, pkcs11.CKR_PIN_LOCKED):
-		return withHint(err, "cryptoki pin unlock")
+		return withHint(err, "cryptoki pin unlock", resetTPM)
 	case errors.Is(err, pkcs11.CKR_USER_PIN_NOT_INITIALIZED):
 		return withHint(err, "the SO sets one: cryptoki pin unlock")
 	case errors.Is(err, pkcs11.CKR_TOKEN_WRITE_PROTECTED):
-		return fmt.Errorf("%w: the token cannot be written; check the owner and the permissions of its files", err)
+		return fmt.Errorf("%w: the token cannot be written; check the owner and the permissions of its files, or of a token that is served, what the configuration of cryptoki serve allows", err)
+	case errors.As(err, new(*net.OpError)):
+		// Somebody else is to be started first, and no token to be made.
 	case errors.Is(err, pkcs11.CKR_TOKEN_NOT_PRESENT) && errors.Is(err, fs.ErrNotExist):
 		return withHint(err, "to make a new token there: cryptoki init --label NAME")
 	}
 	return err
 }
+
+// resetTPM is a hint: a TPM counts wrong PINs of the user, the SO and everybody else
+// together.
+const resetTPM = "of a token in a TPM: cryptoki lockout reset"
 
 // name checks the name of an object, a label or a pkcs11: URI, that comes from
 // the command line.
