@@ -7,5 +7,6 @@
 //	go test -run - -bench . -benchtime 60x ./bench
 //
 // An operation of BenchmarkCall and BenchmarkSign is a pair of turns, of 200 calls
-// each. The others do their work once, however many operations they are asked for.
+// each; one of BenchmarkList is a pair of runs of pkcs11-tool. The others do their
+// work once, however many operations they are asked for.
 package bench
