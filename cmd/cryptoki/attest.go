@@ -14,7 +14,6 @@ import (
 
 	cryptoki "github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/backends/tpm/attest"
-	"github.com/go-cryptoki/cryptoki/internal/keys"
 )
 
 var attestCommand = command{
@@ -337,7 +336,7 @@ func (a *app) attested(r *attest.Result, out string) error {
 		return errors.New("the key cannot be written")
 	}
 	return a.table([][]string{
-		{"key", keys.KeyType(r.PublicKey).String() + ", made in the TPM, cannot leave it"},
+		{"key", keyName(r.PublicKey) + ", made in the TPM, cannot leave it"},
 		{"key name", hex.EncodeToString(r.KeyName)},
 		{"TPM", hex.EncodeToString(r.EndorsementKey[:])},
 		{"maker", maker},
