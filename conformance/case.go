@@ -106,6 +106,7 @@ var (
 	wantsSetPIN  = ability("SetPIN", "the token changes no PINs (driver.PINSetter)", func(e *env) bool { return e.can.setPIN })
 	wantsSO      = need{"target without NoSO", "the target has NoSO", func(e *env) bool { return !e.target.NoSO }}
 	wantsInit    = ability("InitToken", "the token cannot be initialized (driver.Initializer)", func(e *env) bool { return e.can.initialize })
+	wantsCancel  = ability("SessionCancel", "the module has no C_SessionCancel, which came with 3.0", func(e *env) bool { return e.can.cancel })
 	// wantsOwned is for cases that change more than objects of the suite.
 	wantsOwned = ability("a token of the suite's own", "the token was initialized before, and Destructive is not set", func(e *env) bool { return e.owned })
 	// wantsPlaces is for the rule that an object under a well-known label

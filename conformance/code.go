@@ -123,11 +123,11 @@ func codeCases() []Case {
 				t.equal("the digest", digest, sum(crypto.SHA256, append([]byte("salt"), hmacKey...)))
 				t.ok(s.DigestInit(t.ctx, sha256Mech))
 				t.want(s.DigestKey(t.ctx, noObject), badKey)
-				s.SessionCancel(t.ctx, pkcs11.CKF_DIGEST)
+				t.cancel(s, pkcs11.CKF_DIGEST)
 				t.ok(s.DigestInit(t.ctx, sha256Mech))
 				t.want(s.DigestKey(t.ctx, cert), badKey, pkcs11.CKR_KEY_INDIGESTIBLE)
 				if t.e.has(pkcs11.CKM_ECDSA, pkcs11.CKF_SIGN, 256) {
-					s.SessionCancel(t.ctx, pkcs11.CKF_DIGEST)
+					t.cancel(s, pkcs11.CKF_DIGEST)
 					t.ok(s.DigestInit(t.ctx, sha256Mech))
 					t.want(s.DigestKey(t.ctx, t.sharedEC().priv), pkcs11.CKR_KEY_INDIGESTIBLE)
 				}
@@ -211,7 +211,7 @@ func codeCases() []Case {
 				t.ok(s.DecryptInit(t.ctx, rsaMech, h))
 				_, err := s.Decrypt(t.ctx, c, make([]byte, 256))
 				t.want(err, notLogged)
-				s.SessionCancel(t.ctx, pkcs11.CKF_DECRYPT)
+				t.cancel(s, pkcs11.CKF_DECRYPT)
 				t.ok(s.DecryptInit(t.ctx, rsaMech, h))
 				t.ok(s.Login(t.ctx, pkcs11.CKU_CONTEXT_SPECIFIC, t.e.target.UserPIN))
 				out := make([]byte, 256)

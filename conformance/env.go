@@ -45,7 +45,7 @@ type env struct {
 
 // abilities are what the driver implements or, for a module, what a trial says.
 type abilities struct {
-	create, destroy, update, copy, export, random, login, setPIN, initialize bool
+	create, destroy, update, copy, export, random, login, setPIN, initialize, cancel bool
 }
 
 // newEnv opens the target, initializes its token if need be and may be, and
@@ -98,24 +98,26 @@ func (e *env) initialize(ctx context.Context) error {
 	if e.info, err = e.mod.TokenInfo(ctx, e.slot); err != nil {
 		return err
 	}
-	fresh := e.info.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0
+	fresh, made := e.info.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0, false
 	e.owned = fresh || e.target.Destructive
 	if e.owned {
 		err := e.mod.InitToken(ctx, e.slot, e.target.SOPIN, e.target.TokenLabel)
 		if err != nil && (fresh || !errors.Is(err, pkcs11.CKR_FUNCTION_NOT_SUPPORTED)) {
 			return fmt.Errorf("initialize the token: %w", err)
 		}
+		made = err == nil
 	}
-	return e.initPIN(ctx)
+	return e.initPIN(ctx, made)
 }
 
-// initPIN sets the user PIN if the token wants one and has none.
-func (e *env) initPIN(ctx context.Context) error {
+// initPIN sets the user PIN if the token wants one and has none. It has none after
+// InitToken, whatever it says.
+func (e *env) initPIN(ctx context.Context, none bool) error {
 	var err error
 	if e.info, err = e.mod.TokenInfo(ctx, e.slot); err != nil {
 		return err
 	}
-	if e.info.Flags&pkcs11.CKF_LOGIN_REQUIRED == 0 || e.info.Flags&pkcs11.CKF_USER_PIN_INITIALIZED != 0 {
+	if e.info.Flags&pkcs11.CKF_LOGIN_REQUIRED == 0 || e.info.Flags&pkcs11.CKF_USER_PIN_INITIALIZED != 0 && !none {
 		return nil
 	}
 	s, err := e.mod.OpenSession(ctx, e.slot, rwSession)
@@ -146,6 +148,7 @@ const (
 func (e *env) explore(ctx context.Context) error {
 	e.can.random = e.info.Flags&pkcs11.CKF_RNG != 0
 	e.can.login = e.info.Flags&pkcs11.CKF_LOGIN_REQUIRED != 0
+	e.can.cancel = true
 	s, err := e.mod.OpenSession(ctx, e.slot, rwSession)
 	if err != nil {
 		return err
@@ -204,6 +207,7 @@ func (e *env) takes(ctx context.Context, s cryptoki.Session, template pkcs11.Tem
 func (e *env) tryOut(ctx context.Context, s cryptoki.Session) {
 	e.can.setPIN = e.can.login
 	e.can.initialize = true
+	e.can.cancel = !errors.Is(s.SessionCancel(ctx, 0), pkcs11.CKR_FUNCTION_NOT_SUPPORTED)
 	h, err := s.CreateObject(ctx, certTemplate(trialLabel, ecCert).Set(pkcs11.Attr(pkcs11.CKA_TOKEN, false)))
 	if err != nil {
 		return
@@ -215,10 +219,19 @@ func (e *env) tryOut(ctx context.Context, s cryptoki.Session) {
 	e.can.destroy = s.DestroyObject(ctx, h) == nil
 }
 
+// ours is what the modules of package cryptoki say of themselves. They have places.
+const ours = "go-cryptoki"
+
 func (e *env) chooseLabels(ctx context.Context, s cryptoki.Session) error {
+	info, err := e.mod.Info(ctx)
+	if err != nil {
+		return err
+	}
 	switch {
 	case e.target.Labels != nil:
 		e.labels = *e.target.Labels
+	case info.ManufacturerID != ours:
+		e.labels = testLabels // which a module of somebody else does not take for places
 	case e.owned || e.profile.Preprovisioned:
 		e.labels = placeLabels
 	default:
@@ -257,9 +270,11 @@ func (e *env) open(ctx context.Context) (cryptoki.Module, error) {
 		return e.mod, nil
 	}
 	ctx = context.WithoutCancel(ctx) // the module outlives the case
-	var err error
 	if e.target.OpenModule != nil {
-		e.mod, err = e.target.OpenModule(ctx)
+		mod, err := e.target.OpenModule(ctx)
+		if err == nil {
+			e.mod = mod // else it may be a nil pointer, which is no nil interface
+		}
 		return e.mod, err
 	}
 	token, err := e.target.Open(ctx)

@@ -18,6 +18,7 @@ type stuck struct {
 }
 
 func (s *stuck) Slots(context.Context, bool) ([]pkcs11.SlotID, error) { return []pkcs11.SlotID{1}, nil }
+func (s *stuck) Info(context.Context) (pkcs11.Info, error)            { return pkcs11.Info{}, nil }
 func (s *stuck) TokenInfo(context.Context, pkcs11.SlotID) (pkcs11.TokenInfo, error) {
 	return pkcs11.TokenInfo{Flags: pkcs11.CKF_TOKEN_INITIALIZED}, nil
 }
@@ -34,7 +35,8 @@ func (s *stuck) CloseAllSessions(context.Context, pkcs11.SlotID) error { return 
 
 type idle struct{ cryptoki.Session }
 
-func (idle) Close() error { return nil }
+func (idle) Close() error                                { return nil }
+func (idle) SessionCancel(context.Context, uint64) error { return nil }
 func (idle) CreateObject(context.Context, pkcs11.Template) (pkcs11.ObjectHandle, error) {
 	return 0, pkcs11.CKR_FUNCTION_NOT_SUPPORTED
 }

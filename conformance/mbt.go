@@ -48,7 +48,7 @@ var (
 	tooSmall    = pkcs11.CKR_BUFFER_TOO_SMALL
 	moduleDown  = pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED
 	nothing     = func(*walk) {}
-	aesCBC      = mech(pkcs11.CKM_AES_CBC)
+	aesCBC      = &pkcs11.Mechanism{Type: pkcs11.CKM_AES_CBC, Params: make([]byte, 16)}
 	sha256Mech  = mech(pkcs11.CKM_SHA256)
 	noValueNull = "a slice that is nil has no length"
 )
@@ -281,7 +281,7 @@ var behaviours = map[string]behaviour{
 func classOnly() pkcs11.Template { return pkcs11.Template{attr(pkcs11.CKA_CLASS, nil)} }
 
 func cancel(flags uint64) func(*walk) {
-	return func(w *walk) { w.t.ok(w.s.SessionCancel(w.t.ctx, flags)) }
+	return func(w *walk) { w.t.cancel(w.s, flags) }
 }
 
 func digestFinal(w *walk) {

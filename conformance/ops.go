@@ -233,3 +233,28 @@ func (t *T) shared(label string, makeIt func(*T, *session, string) keyPair, find
 	t.e.keys[label] = p
 	return p
 }
+
+// cancel ends an operation of the session. Before 3.0 there is no call for that, and
+// what ends the operation by the way has to do.
+func (t *T) cancel(s *session, flags uint64) {
+	if t.e.can.cancel {
+		t.ok(s.SessionCancel(t.ctx, flags))
+		return
+	}
+	out := make([]byte, 1024)
+	switch flags {
+	case pkcs11.CKF_FIND_OBJECTS:
+		t.ok(s.FindObjectsFinal(t.ctx))
+	case pkcs11.CKF_DIGEST:
+		_, err := s.DigestFinal(t.ctx, out)
+		t.want(err, 0, notStarted) // an error may have ended it
+	case pkcs11.CKF_SIGN:
+		if _, err := s.SignFinal(t.ctx, out); err != nil {
+			s.Sign(t.ctx, ecHash1, out)
+		}
+	case pkcs11.CKF_VERIFY:
+		s.Verify(t.ctx, ecHash1, out[:64])
+	case pkcs11.CKF_DECRYPT:
+		s.Decrypt(t.ctx, out[:256], out)
+	}
+}
