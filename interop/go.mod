@@ -8,6 +8,7 @@ require (
 	github.com/ThalesGroup/crypto11 v1.5.0
 	github.com/ThalesIgnite/crypto11 v1.2.5
 	github.com/go-cryptoki/cryptoki v0.0.0
+	github.com/google/go-tpm v0.9.8
 	github.com/miekg/pkcs11 v1.1.2
 	github.com/stretchr/testify v1.12.1
 )
