@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"strings"
 	"time"
 
@@ -31,6 +32,10 @@ var mayWait = [callMax]bool{
 	callDeriveKey: true, callDeriveKey2: true, callSeedRandom: true, callGenerateRandom: true,
 	callWaitForSlotEvent: true,
 }
+
+// randomChunk is how many random bytes are made before somebody else may have the
+// processor.
+const randomChunk = 32 << 10
 
 // maxFound limits one answer to C_FindObjects.
 const maxFound = 1 << 16
@@ -454,7 +459,15 @@ func (c *conn) sessionCall(ctx context.Context, s cryptoki.Session, h uint64, id
 			if out == nil {
 				return int(room.size), nil
 			}
-			return len(out), s.GenerateRandom(ctx, out)
+			for rest := out; len(rest) > 0; {
+				part := rest[:min(len(rest), randomChunk)]
+				if err := s.GenerateRandom(ctx, part); err != nil {
+					return 0, err
+				}
+				rest = rest[len(part):]
+				runtime.Gosched() // others are waiting, perhaps
+			}
+			return len(out), nil
 		})
 	}
 	return c.operationCall(ctx, s, id, r, w)

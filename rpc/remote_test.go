@@ -287,7 +287,7 @@ func TestRemoteDoesNotRead(t *testing.T) {
 	require.NoError(t, s.DigestInit(t.Context(), &pkcs11.Mechanism{Type: pkcs11.CKM_SHA256}))
 	pid := m.PID()
 	signal(t, pid, syscall.SIGSTOP)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	var calls sync.WaitGroup
 	for range 2 { // one fills the pipe, the other waits for its turn

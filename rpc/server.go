@@ -89,9 +89,14 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 	perUser   map[int]int
+	turns     map[int]*turn // by process
 	draining  bool
 	wg        sync.WaitGroup
 	watching  bool
+
+	// Which process called last, and when it was another than the one before, in
+	// Unix nanoseconds.
+	lastPID, changed atomic.Int64
 }
 
 // ErrServerClosed is what Serve returns after Shutdown or Close.
@@ -103,7 +108,7 @@ var ErrServerClosed = errors.New("rpc: server closed")
 // Options.Application: with no more than the module itself, one client at a
 // time can use it.
 func NewServer(m cryptoki.Module, opts *Options) *Server {
-	s := &Server{module: m, listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, perUser: map[int]int{}}
+	s := &Server{module: m, listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, perUser: map[int]int{}, turns: map[int]*turn{}}
 	if opts != nil {
 		s.opts = *opts
 	}
@@ -253,8 +258,14 @@ func (s *Server) admit(rw io.ReadWriteCloser) *conn {
 		return nil
 	}
 	s.conns[c] = struct{}{}
+	c.turn = &turn{place: make(chan struct{}, 1)}
 	if c.peer.Known {
 		s.perUser[c.peer.UID]++
+		if t := s.turns[c.peer.PID]; t != nil {
+			c.turn = t
+		}
+		s.turns[c.peer.PID] = c.turn
+		c.turn.conns++
 	}
 	s.wg.Add(1)
 	if !s.watching {
@@ -272,6 +283,9 @@ func (s *Server) run(c *conn) error {
 	if c.peer.Known {
 		if s.perUser[c.peer.UID]--; s.perUser[c.peer.UID] == 0 {
 			delete(s.perUser, c.peer.UID)
+		}
+		if c.turn.conns--; c.turn.conns == 0 {
+			delete(s.turns, c.peer.PID)
 		}
 	}
 	quiet := s.draining
@@ -371,6 +385,7 @@ type conn struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	calls  chan struct{} // a place for each call under way
+	turn   *turn         // shared by the connections of a process
 
 	version uint8
 	own     bool
@@ -636,7 +651,9 @@ func (c *conn) answer(code uint32, id callID, r reader, ctx context.Context) {
 	w := buffers.Get().(*writer)
 	w.version, w.own, w.ulong = c.version, c.own, *r.ulong
 	w.begin(id, calls[id].response)
+	done := c.takeTurn(ctx, id, begin)
 	err := c.call(ctx, id, &r, w)
+	done()
 	if mayWait[id] {
 		if took := time.Since(begin) > long; took != c.slowCalls[id].Load() {
 			c.slowCalls[id].Store(took)
