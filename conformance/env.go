@@ -389,6 +389,11 @@ func findAll(ctx context.Context, s cryptoki.Session, template pkcs11.Template) 
 		if n == 0 {
 			return all, s.FindObjectsFinal(ctx)
 		}
-		all = append(all, buf[:n]...)
+		if all = append(all, buf[:n]...); len(all) > maxFound {
+			return nil, fmt.Errorf("%w: a search found %d objects and goes on: it does not seem to end", pkcs11.CKR_DEVICE_ERROR, len(all))
+		}
 	}
 }
+
+// maxFound is more than a token under test has objects.
+const maxFound = 1 << 20

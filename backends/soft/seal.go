@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/bits"
+	"runtime"
 	"runtime/debug"
 
 	"golang.org/x/crypto/argon2"
@@ -67,7 +69,23 @@ func (t *Token) noteKDF(k KDF) {
 func (t *Token) freeMemory() {
 	if t.derived.Swap(false) {
 		debug.FreeOSMemory()
+		overwriteFreed()
 	}
+}
+
+// overwriteFreed takes and clears memory of the size of a BLAKE2b state, in whose
+// last block Argon2id leaves the PIN: a piece so small, between others that are in
+// use, does not go back to the system.
+func overwriteFreed() {
+	size := 348 // rounded up to the size of its class
+	if bits.UintSize == 64 {
+		size = 360
+	}
+	var pieces [1024][]byte
+	for i := range pieces {
+		pieces[i] = make([]byte, size)
+	}
+	runtime.KeepAlive(&pieces)
 }
 
 const tokenKeyLen = 32
