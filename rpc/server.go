@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -539,20 +540,24 @@ func (in *input) need(n int) error {
 }
 
 // read reads what is there. In the middle of a message the rest follows at once,
-// as clients write it in pieces: to try again is quicker than to sleep.
+// as clients write it in pieces, and after an answer the next call often does: to
+// try again for some microseconds is quicker than to sleep and to be woken.
 func (in *input) read(begun bool) (int, error) {
-	if begun && in.raw != nil {
-		var n int
-		in.raw.Read(func(fd uintptr) bool {
-			for range 20 {
-				if n = readNow(fd, in.buf[in.to:]); n > 0 {
-					break
-				}
+	if in.raw != nil {
+		tries := 20
+		if !begun {
+			tries = 40
+		}
+		for range tries {
+			var n int
+			in.raw.Read(func(fd uintptr) bool {
+				n = readNow(fd, in.buf[in.to:])
+				return true
+			})
+			if n > 0 {
+				return n, nil
 			}
-			return true
-		})
-		if n > 0 {
-			return n, nil
+			runtime.Gosched()
 		}
 	}
 	return in.c.rw.Read(in.buf[in.to:])
