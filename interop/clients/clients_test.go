@@ -297,6 +297,9 @@ func run(t *testing.T, tg target, r row, dir string, ca *authority) error {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	setGroup(cmd)
 	err := cmd.Run()
+	if cmd.Process != nil {
+		killGroup(cmd)
+	}
 	if ctx.Err() != nil {
 		err = errors.New("it took longer than 40 seconds")
 	}
