@@ -26,17 +26,18 @@ func message(n int) []byte {
 }
 
 // pair is a device, and what the kernel has of it: each command and response is
-// one packet.
-func pair(t *testing.T) (d *device, kernel int) {
+// one packet. The kernel's end is a File, so that who still reads from it when it
+// is closed does not read from the next test's.
+func pair(t *testing.T) (d *device, kernel *os.File) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
-	d = newDevice("/dev/tpmrm0", fds[0])
+	d, kernel = newDevice("/dev/tpmrm0", fds[0]), os.NewFile(uintptr(fds[1]), "kernel")
 	t.Cleanup(func() {
 		d.Close()
-		unix.Close(fds[1])
+		kernel.Close()
 	})
-	return d, fds[1]
+	return d, kernel
 }
 
 // Signals, of which Go sends many to itself, do not disturb.
@@ -59,12 +60,11 @@ func TestDeviceAndSignals(t *testing.T) {
 	go func() {
 		b := make([]byte, maxMessage)
 		for i := 0; ; i++ {
-			n := 0
-			if err := uninterrupted(func() (err error) { n, err = unix.Read(kernel, b); return err }); err != nil || n == 0 {
+			if _, err := kernel.Read(b); err != nil {
 				return
 			}
 			time.Sleep(2 * time.Millisecond) // a TPM takes its time, and signals come
-			uninterrupted(func() error { _, err := unix.Write(kernel, message(10+i%100)); return err })
+			kernel.Write(message(10 + i%100))
 		}
 	}()
 	for i := range 50 {
@@ -83,9 +83,9 @@ func TestDeviceWithoutSense(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { _, err := d.Send(message(12)); done <- err }()
 		command := make([]byte, maxMessage)
-		_, err := unix.Read(kernel, command)
+		_, err := kernel.Read(command)
 		require.NoError(t, err)
-		_, err = unix.Write(kernel, b)
+		_, err = kernel.Write(b)
 		require.NoError(t, err)
 		return <-done
 	}
