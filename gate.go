@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -20,7 +19,6 @@ import (
 type gate struct {
 	concurrent bool
 	open       sync.RWMutex // read-locked by calls, locked for ever by shut
-	down       atomic.Bool
 
 	mu      sync.Mutex
 	busy    bool // somebody has the token's turn
@@ -46,8 +44,8 @@ func (g *gate) acquire(ctx context.Context, who any) error {
 			return err
 		}
 	}
-	if !g.open.TryRLock() || g.down.Load() {
-		// Only shut locks open, and for good.
+	if !g.open.TryRLock() {
+		// Only shut locks open, and for good: from its first moment this fails.
 		if !g.concurrent {
 			g.pass()
 		}
@@ -132,6 +130,5 @@ func (g *gate) queue() int {
 
 // shut waits for the calls under way and refuses those that come later.
 func (g *gate) shut() {
-	g.down.Store(true)
 	g.open.Lock()
 }

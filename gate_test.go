@@ -84,3 +84,22 @@ func TestGateCancelled(t *testing.T) {
 	g.shut()
 	require.ErrorIs(t, g.acquire(t.Context(), 1), pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED)
 }
+
+// Whoever calls while the gate is being shut neither gets through afterwards nor
+// keeps it from being shut.
+func TestGateShutAmongCalls(t *testing.T) {
+	for i := range 10000 {
+		g := &gate{concurrent: i%2 == 0}
+		var all sync.WaitGroup
+		for who := range 4 {
+			all.Go(func() {
+				for g.acquire(t.Context(), who) == nil {
+					g.release()
+				}
+			})
+		}
+		g.shut()
+		require.ErrorIs(t, g.acquire(t.Context(), 1), pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED)
+		all.Wait()
+	}
+}
