@@ -86,13 +86,17 @@ func open(ctx context.Context, name string) (*served, error) {
 	return &served{name: name, module: m, token: token}, nil
 }
 
+func (s *served) close() {
+	if s.module != nil {
+		s.module.Close()
+	}
+}
+
 func (d *Daemon) closeAll() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, s := range d.tokens {
-		if s.module != nil {
-			s.module.Close()
-		}
+		s.close()
 	}
 	d.tokens = nil
 }
@@ -102,37 +106,50 @@ func (d *Daemon) closeAll() {
 // come from now on are under the new rules. The socket and the metrics stay what
 // they are. After an error everything is as before.
 func (d *Daemon) Reload(ctx context.Context, c *Config) error {
+	tokens := make([]*served, len(c.Tokens)) // nil for those to be opened
 	d.mu.Lock()
-	old := slices.Clone(d.tokens)
+	for i, t := range c.Tokens {
+		if j := slices.IndexFunc(d.tokens, func(s *served) bool { return s.name == t.Name }); j >= 0 {
+			// One that was to be closed with its last client stays: the device
+			// may not open a second time.
+			tokens[i] = d.tokens[j]
+			tokens[i].clients++ // so that it is not closed meanwhile
+		}
+	}
 	d.mu.Unlock()
-	var tokens, opened []*served
-	for _, t := range c.Tokens {
-		i := slices.IndexFunc(old, func(s *served) bool { return s.name == t.Name && !s.retired })
-		if i >= 0 {
-			tokens = append(tokens, old[i])
+	kept := slices.DeleteFunc(slices.Clone(tokens), func(s *served) bool { return s == nil })
+	var opened []*served
+	for i, t := range c.Tokens {
+		if tokens[i] != nil {
 			continue
 		}
 		s, err := open(ctx, t.Name)
 		if err != nil {
 			for _, s := range opened {
-				if s.module != nil {
-					s.module.Close()
-				}
+				s.close()
+			}
+			for _, s := range kept {
+				d.leave(s)
 			}
 			return err
 		}
-		tokens, opened = append(tokens, s), append(opened, s)
+		tokens[i], opened = s, append(opened, s)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, s := range kept {
+		s.clients--
+		s.retired = false
+	}
 	for _, s := range d.tokens {
-		if !slices.Contains(tokens, s) {
-			s.retired = true
-			if s.clients == 0 && s.module != nil {
-				s.module.Close()
-			} else if s.clients > 0 {
-				tokens = append(tokens, s) // closed with its last client
-			}
+		if slices.Contains(kept, s) {
+			continue
+		}
+		s.retired = true
+		if s.clients == 0 {
+			s.close()
+		} else {
+			tokens = append(tokens, s) // closed with its last client
 		}
 	}
 	d.config, d.tokens = c, tokens
@@ -198,8 +215,8 @@ func (d *Daemon) leave(s *served) {
 		d.tokens = slices.DeleteFunc(d.tokens, func(o *served) bool { return o == s })
 	}
 	d.mu.Unlock()
-	if gone && s.module != nil {
-		s.module.Close()
+	if gone {
+		s.close()
 	}
 }
 

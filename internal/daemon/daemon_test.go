@@ -203,6 +203,35 @@ func TestReload(t *testing.T) {
 	require.NotEqual(t, first, serial(dial(t, d.socket)))
 }
 
+// A token that is taken out and put back while a client still has it is the same
+// one: a device that one process can have opens once.
+func TestReloadPutsBack(t *testing.T) {
+	a, b := softToken(t), softToken(t)
+	with, without := &Config{Tokens: []Token{{Name: a}, {Name: b}}}, &Config{Tokens: []Token{{Name: b}}}
+	d, err := New(t.Context(), with, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer d.closeAll()
+	client, err := d.application(t.Context(), rpc.Peer{})
+	require.NoError(t, err)
+	token := d.tokens[0]
+	require.NoError(t, d.Reload(t.Context(), without))
+	require.True(t, token.retired)
+	bad := &Config{Tokens: []Token{{Name: a}, {Name: "soft:dir=" + t.TempDir() + "/none"}}}
+	require.Error(t, d.Reload(t.Context(), bad))
+	require.True(t, token.retired, "after an error everything is as before")
+	require.NoError(t, d.Reload(t.Context(), with))
+	require.Same(t, token, d.tokens[0])
+	require.NoError(t, client.Close())
+	require.Len(t, d.tokens, 2, "its last client has gone, and it is still served")
+	_, err = token.module.TokenInfo(t.Context(), 1)
+	require.NoError(t, err)
+
+	require.NoError(t, d.Reload(t.Context(), without))
+	require.Len(t, d.tokens, 1)
+	_, err = token.module.TokenInfo(t.Context(), 1)
+	require.ErrorIs(t, err, pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED, "nobody has it any more")
+}
+
 // The daemon is stopped and started again: a Token goes on, and logs in again.
 func TestRestart(t *testing.T) {
 	ctx := t.Context()
