@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki/conformance"
+	"github.com/go-cryptoki/cryptoki/internal/need"
 )
 
 // twoReports are of a token that behaves and of one that has no RSA and a fault.
@@ -45,13 +46,7 @@ func twoReports(t *testing.T) (good, bad *conformance.Report) {
 }
 
 func TestHTMLInABrowser(t *testing.T) {
-	chromium, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("chromium is not installed: apt-get install chromium")
-		}
-		t.Skip("chromium is not installed: apt-get install chromium")
-	}
+	chromium := need.Program(t, "chromium", "chromium")
 	good, bad := twoReports(t)
 	var page bytes.Buffer
 	if err := conformance.WriteHTML(&page, good, bad); err != nil {

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/go-cryptoki/cryptoki/internal/need"
 )
 
 // constantsTxt returns the lines of constants.txt: fields of name, value and
@@ -34,13 +36,7 @@ func constantsTxt(t *testing.T) [][]string {
 }
 
 func TestConstantsAreGenerated(t *testing.T) {
-	tool, err := exec.LookPath("go")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("the go command is not in PATH")
-		}
-		t.Skip("the go command is not in PATH")
-	}
+	tool := need.Program(t, "go", "golang")
 	gen, err := filepath.Abs("gen.go")
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,6 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -23,34 +22,19 @@ import (
 	"time"
 
 	"github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 	"github.com/go-cryptoki/cryptoki/rpc"
 	"github.com/stretchr/testify/require"
 )
-
-// need skips a test whose program is not there, or fails it where all must be.
-func need(t testing.TB, path, install string) {
-	t.Helper()
-	_, err := os.Stat(path)
-	if err != nil {
-		_, err = exec.LookPath(path)
-	}
-	if err == nil {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing: apt-get install %s", path, install)
-	}
-	t.Skipf("%s is missing: apt-get install %s", path, install)
-}
 
 const softHSM = "/usr/lib/softhsm/libsofthsm2.so"
 
 // softHSMConf makes a SoftHSM2 of its own for a test.
 func softHSMConf(t testing.TB) {
 	t.Helper()
-	need(t, softHSM, "softhsm2")
-	need(t, "p11-kit", "p11-kit p11-kit-modules")
+	need.File(t, "softhsm2", softHSM)
+	need.Program(t, "p11-kit", "p11-kit p11-kit-modules")
 	dir := t.TempDir()
 	tokens := filepath.Join(dir, "tokens")
 	require.NoError(t, os.Mkdir(tokens, 0o700))
@@ -312,7 +296,7 @@ func TestRemoteCloseOfAHungModule(t *testing.T) {
 }
 
 func TestRemoteRefuses(t *testing.T) {
-	need(t, "p11-kit", "p11-kit p11-kit-modules")
+	need.Program(t, "p11-kit", "p11-kit p11-kit-modules")
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text.so")
 	require.NoError(t, os.WriteFile(text, []byte("This is no module."), 0o600))
@@ -351,7 +335,7 @@ func TestRemoteRefuses(t *testing.T) {
 		require.ErrorContains(t, err, "install the package p11-kit")
 	})
 	t.Run("a module that does not initialize", func(t *testing.T) {
-		need(t, softHSM, "softhsm2")
+		need.File(t, "softhsm2", softHSM)
 		t.Setenv("SOFTHSM2_CONF", filepath.Join(dir, "none.conf"))
 		_, err := rpc.Remote(t.Context(), softHSM, nil)
 		require.ErrorIs(t, err, pkcs11.CKR_GENERAL_ERROR)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
 	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/need"
 )
 
 func init() { children["diagnose"] = childDiagnose }
@@ -84,12 +85,6 @@ func TestDiagnose(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(logOf(dir), f(log), 0o600))
 	}
-	root := func(t *testing.T) {
-		t.Helper()
-		if os.Geteuid() != 0 {
-			t.Skip("only root can give a file away")
-		}
-	}
 	all := []string{"a", "b"}
 	for _, tt := range []struct {
 		name    string
@@ -114,13 +109,13 @@ func TestDiagnose(t *testing.T) {
 		{"a directory that the group can write", func(t *testing.T, dir string) { require.NoError(t, os.Chmod(dir, 0o770)) },
 			[]string{"problem permission", "its group can write", "chmod 700 /"}, all},
 		{"a directory of another user", func(t *testing.T, dir string) {
-			root(t)
+			need.Root(t, "give a directory away")
 			require.NoError(t, os.Chown(dir, 12345, -1))
 		}, []string{"problem owner", "belongs to user 12345", "chown -R"}, all},
 		{"a log that others can read", func(t *testing.T, dir string) { require.NoError(t, os.Chmod(logOf(dir), 0o644)) },
 			[]string{"problem permission", "others can read or write", "chmod 600 /"}, all},
 		{"a log of another user", func(t *testing.T, dir string) {
-			root(t)
+			need.Root(t, "give a file away")
 			require.NoError(t, os.Chown(logOf(dir), 12345, -1))
 		}, []string{"problem owner", "flash.log belongs to user 12345", "chown"}, all},
 		{"a log that is a symbolic link", func(t *testing.T, dir string) {
@@ -231,9 +226,7 @@ func TestDiagnosePermissions(t *testing.T) {
 	require.NotContains(t, run("diagnose", own), "problem")
 	require.NoError(t, os.Chmod(filepath.Join(own, "flash.log"), 0o000))
 	require.Contains(t, run("diagnose", own), "problem permission: "+own+"/flash.log cannot be read")
-	if os.Geteuid() != 0 {
-		return // the rest is about root's files
-	}
+	need.Root(t, "have files that nobody may see")
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "closed"), 0o700))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "closed", "token"), 0o700))
 	out := run("diagnose", filepath.Join(dir, "closed", "token"))

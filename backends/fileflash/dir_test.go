@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/go-cryptoki/cryptoki/pal"
 )
 
@@ -43,18 +44,14 @@ func TestOpenRefuses(t *testing.T) {
 			require.NoError(t, os.WriteFile(dir, nil, 0o600))
 		}, syscall.ENOTDIR, "name a directory"},
 		{"a directory of another user", func(t *testing.T, dir string) {
-			if os.Geteuid() != 0 {
-				t.Skip("only root can give a directory away")
-			}
+			need.Root(t, "give a directory away")
 			require.NoError(t, os.Chown(dir, 12345, -1))
 		}, fileflash.ErrUnsafe, "run as that user"},
 		{"a log that others can read", func(t *testing.T, dir string) {
 			require.NoError(t, os.Chmod(filepath.Join(dir, "flash.log"), 0o644))
 		}, fileflash.ErrUnsafe, "chmod 600"},
 		{"a log of another user", func(t *testing.T, dir string) {
-			if os.Geteuid() != 0 {
-				t.Skip("only root can give a file away")
-			}
+			need.Root(t, "give a file away")
 			require.NoError(t, os.Chown(filepath.Join(dir, "flash.log"), 12345, -1))
 		}, fileflash.ErrUnsafe, "chown"},
 		{"a log that is a symbolic link", func(t *testing.T, dir string) {

@@ -116,9 +116,6 @@ func (f *files) error(err error) error {
 
 // TestFiles makes sure that what fails below is the token.
 func TestFiles(t *testing.T) {
-	if raceDetector {
-		t.Skip("one goroutine opens a store at a time: without the race detector this sees the same")
-	}
 	paltest.TestMedium(t, media[1].open)
 }
 

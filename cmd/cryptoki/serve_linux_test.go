@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	cryptoki "github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/go-cryptoki/cryptoki/rpc"
 )
 
@@ -114,17 +115,16 @@ func TestUnits(t *testing.T) {
 	service, err := os.ReadFile(filepath.Join("..", "..", "systemd", "cryptoki.service"))
 	require.NoError(t, err)
 	require.Contains(t, string(service), "ExecStart=/usr/local/bin/cryptoki serve\n")
-	if path, err := exec.LookPath("systemd-analyze"); err == nil {
-		dir := t.TempDir()
-		for _, unit := range []string{"cryptoki.service", "cryptoki.socket"} {
-			b, err := os.ReadFile(filepath.Join("..", "..", "systemd", unit))
-			require.NoError(t, err)
-			b = bytes.ReplaceAll(b, []byte("/usr/local/bin/cryptoki"), []byte("/bin/true"))
-			b = bytes.ReplaceAll(b, []byte("ExecReload=kill"), []byte("ExecReload=/bin/kill"))
-			b = bytes.ReplaceAll(b, []byte("User=cryptoki\n"), nil)
-			require.NoError(t, os.WriteFile(filepath.Join(dir, unit), b, 0o644))
-		}
-		out, err := exec.Command(path, "verify", filepath.Join(dir, "cryptoki.service"), filepath.Join(dir, "cryptoki.socket")).CombinedOutput()
-		require.NotContains(t, string(out), "cryptoki.s", "%v", err)
+	analyze := need.Program(t, "systemd-analyze", "systemd")
+	dir := t.TempDir()
+	for _, unit := range []string{"cryptoki.service", "cryptoki.socket"} {
+		b, err := os.ReadFile(filepath.Join("..", "..", "systemd", unit))
+		require.NoError(t, err)
+		b = bytes.ReplaceAll(b, []byte("/usr/local/bin/cryptoki"), []byte("/bin/true"))
+		b = bytes.ReplaceAll(b, []byte("ExecReload=kill"), []byte("ExecReload=/bin/kill"))
+		b = bytes.ReplaceAll(b, []byte("User=cryptoki\n"), nil)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, unit), b, 0o644))
 	}
+	out, err := exec.CommandContext(t.Context(), analyze, "verify", filepath.Join(dir, "cryptoki.service"), filepath.Join(dir, "cryptoki.socket")).CombinedOutput()
+	require.NotContains(t, string(out), "cryptoki.s", "%v", err)
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/examples/internal/factory"
+	"github.com/go-cryptoki/cryptoki/internal/need"
 )
 
 // A mosquitto is a broker that runs for a test, and demands certificates.
@@ -36,17 +37,7 @@ type mosquitto struct {
 // loopback, and waits until it serves.
 func startMosquitto(t *testing.T, f *factory.Factory) *mosquitto {
 	t.Helper()
-	program, err := exec.LookPath("mosquitto")
-	if err != nil {
-		program, err = exec.LookPath("/usr/sbin/mosquitto") // not in everybody's path
-	}
-	if err != nil {
-		const text = "mosquitto is not installed (on Debian: apt-get install mosquitto)"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(text)
-		}
-		t.Skip(text)
-	}
+	program := need.Program(t, "mosquitto", "mosquitto")
 	dir := t.TempDir()
 	cert, err := f.ServerCertificate("127.0.0.1")
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/go-cryptoki/cryptoki/pal"
 )
 
@@ -14,7 +15,7 @@ import (
 func TestFork(t *testing.T) {
 	watchForks()
 	if alive == nil {
-		t.Skip("this kernel has no MADV_WIPEONFORK")
+		need.Missing(t, "this kernel has no MADV_WIPEONFORK, which came with Linux 4.14")
 	}
 	before := forkCount()
 	pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)

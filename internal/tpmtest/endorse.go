@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/go-cryptoki/cryptoki/internal/need"
 )
 
 // endorse makes endorsement keys and their certificates in the state directory,
@@ -15,8 +17,11 @@ import (
 // this TPM, so that this needs no rights on the machine.
 func (s *TPM) endorse() {
 	s.t.Helper()
-	Need(s.t, "swtpm_setup")
-	Need(s.t, "certtool")
+	var (
+		setup   = need.Program(s.t, "swtpm_setup", "swtpm-tools")
+		localca = need.Program(s.t, "swtpm_localca", "swtpm-tools")
+	)
+	need.Program(s.t, "certtool", "gnutls-bin") // swtpm_localca runs it
 	ca := s.authority()
 	if err := os.Mkdir(ca, 0o700); err != nil {
 		s.t.Fatal(err)
@@ -35,13 +40,13 @@ func (s *TPM) endorse() {
 		"certserial = "+filepath.Join(ca, "certserial"))
 	options := write("localca.options",
 		"--platform-manufacturer Test", "--platform-version 1", "--platform-model Test")
-	setup := write("setup.conf",
-		"create_certs_tool = "+program("swtpm_localca"),
+	conf := write("setup.conf",
+		"create_certs_tool = "+localca,
 		"create_certs_tool_config = "+authority,
 		"create_certs_tool_options = "+options,
 		"active_pcr_banks = sha256")
-	command := exec.Command(program("swtpm_setup"), "--tpm2", "--tpmstate", s.state(),
-		"--create-ek-cert", "--ecc", "--config", setup)
+	command := exec.Command(setup, "--tpm2", "--tpmstate", s.state(),
+		"--create-ek-cert", "--ecc", "--config", conf)
 	if output, err := command.CombinedOutput(); err != nil {
 		s.t.Fatalf("swtpm_setup: %v\n%s", err, output)
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/google/go-tpm/tpm2/transport"
 )
 
@@ -33,6 +34,7 @@ const maxResponse = 4096
 type TPM struct {
 	t      testing.TB
 	dir    string
+	swtpm  string // the program
 	config Config
 
 	mu      sync.Mutex
@@ -60,13 +62,13 @@ func Start(t testing.TB) *TPM { return StartConfig(t, Config{}) }
 // StartConfig is Start with other settings.
 func StartConfig(t testing.TB, config Config) *TPM {
 	t.Helper()
-	Need(t, "swtpm")
+	swtpm := need.Program(t, "swtpm", "swtpm")
 	// Not t.TempDir: a socket's path has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "tpm")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &TPM{t: t, dir: dir, config: config}
+	s := &TPM{t: t, dir: dir, config: config, swtpm: swtpm}
 	t.Cleanup(func() {
 		s.Kill()
 		os.RemoveAll(dir)
@@ -79,22 +81,6 @@ func StartConfig(t testing.TB, config Config) *TPM {
 	}
 	s.Restart()
 	return s
-}
-
-// Need skips the test if a program is not installed, and fails it if CI=true.
-func Need(t testing.TB, program string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err == nil {
-		return
-	}
-	// Debian has it where an ordinary user's PATH does not look.
-	if _, err := os.Stat(filepath.Join("/usr/sbin", program)); err == nil {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed: scripts/test installs it", program)
-	}
-	t.Skipf("%s is not installed", program)
 }
 
 func (s *TPM) state() string { return filepath.Join(s.dir, "state") }
@@ -172,7 +158,7 @@ func (s *TPM) Restart() {
 	}
 	log := filepath.Join(s.dir, "log")
 	// swtpm wants absolute paths.
-	command := exec.Command(program("swtpm"), "socket", "--tpm2",
+	command := exec.Command(s.swtpm, "socket", "--tpm2",
 		"--tpmstate", "dir="+s.state(),
 		"--server", "type=unixio,path="+s.Socket(),
 		"--ctrl", "type=unixio,path="+s.Socket()+".ctrl",
@@ -279,13 +265,6 @@ func readMessage(r io.Reader) ([]byte, error) {
 	return message, err
 }
 
-func program(name string) string {
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	return filepath.Join("/usr/sbin", name)
-}
-
 // A process is a running program that dies with the test, however that ends.
 type process struct {
 	command *exec.Cmd
@@ -317,20 +296,16 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// NeedProvider skips the test if OpenSSL's provider for TPMs is not installed,
-// and fails it if CI=true.
+// NeedProvider is need.File for OpenSSL's provider for TPMs.
 func NeedProvider(t testing.TB) {
 	t.Helper()
-	Need(t, "openssl")
+	openssl := need.Program(t, "openssl", "openssl")
 	// The provider itself loads only where it finds a TPM.
-	output, _ := exec.Command("openssl", "version", "-m").Output() // MODULESDIR: "…"
+	output, err := exec.CommandContext(t.Context(), openssl, "version", "-m").Output() // MODULESDIR: "…"
+	if err != nil {
+		t.Fatalf("openssl version -m: %v", err)
+	}
 	_, dir, _ := strings.Cut(string(output), `"`)
 	dir, _, _ = strings.Cut(dir, `"`)
-	if _, err := os.Stat(filepath.Join(dir, "tpm2.so")); err == nil {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("OpenSSL has no provider tpm2 in %s: scripts/test installs tpm2-openssl", dir)
-	}
-	t.Skip("OpenSSL has no provider tpm2")
+	need.File(t, "tpm2-openssl", filepath.Join(dir, "tpm2.so"))
 }

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
 	"github.com/stretchr/testify/require"
@@ -80,10 +81,10 @@ func TestSoftwareTPM(t *testing.T) {
 
 func TestOtherProgramsReachIt(t *testing.T) {
 	t.Parallel()
-	Need(t, "tpm2_getcap")
+	getcap := need.Program(t, "tpm2_getcap", "tpm2-tools")
 	tpm := Start(t)
 	tpm.Disconnect()
-	command := exec.Command("tpm2_getcap", "properties-fixed")
+	command := exec.Command(getcap, "properties-fixed")
 	command.Env = append(os.Environ(), "TPM2TOOLS_TCTI="+tpm.TCTI())
 	output, err := command.CombinedOutput()
 	require.NoError(t, err, "%s", output)

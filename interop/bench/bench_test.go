@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/go-cryptoki/cryptoki/interop/internal/tokens"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 	"github.com/go-cryptoki/cryptoki/rpc"
@@ -151,11 +152,9 @@ func BenchmarkSign(b *testing.B) {
 
 // pkcs11-tool -L, the whole program.
 func BenchmarkList(b *testing.B) {
-	if _, err := exec.LookPath("pkcs11-tool"); err != nil {
-		b.Skip("pkcs11-tool is missing: apt-get install opensc")
-	}
+	tool := need.Program(b, "pkcs11-tool", "opensc")
 	run := func(tok *tokens.Token) time.Duration {
-		cmd := exec.Command("pkcs11-tool", "--module", tok.Module, "-L")
+		cmd := exec.Command(tool, "--module", tok.Module, "-L")
 		cmd.Env = os.Environ()
 		for k, v := range tok.Env {
 			cmd.Env = append(cmd.Env, k+"="+v)

@@ -1,4 +1,4 @@
-//go:build !race
+//go:build linux && !386 && !race
 
 package clients
 
@@ -12,13 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/stretchr/testify/require"
 )
 
@@ -51,46 +51,16 @@ func multiarch() string {
 	return "/usr/lib/x86_64-linux-gnu"
 }
 
-// need skips the test, or fails it where everything must be there.
-func need(t *testing.T, path, install string) {
-	t.Helper()
-	_, err := exec.LookPath(path)
-	if found, _ := filepath.Glob(path); len(found) > 0 {
-		err = nil
-	}
-	for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
-		if err != nil {
-			_, err = os.Stat(dir + path)
-		}
-	}
-	if err == nil {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing: apt-get install %s", path, install)
-	}
-	t.Skipf("%s is missing: apt-get install %s", path, install)
-}
-
 // build compiles a command of the module.
 func build(t *testing.T, dir, command string) string {
 	t.Helper()
 	bin := filepath.Join(dir, filepath.Base(command))
 	cmd := exec.Command("go", "build", "-o", bin, command)
 	cmd.Dir = filepath.Join("..", "..")
-	cmd.Env = append(os.Environ(), "GOARCH="+hostArch(), "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
 	return bin
-}
-
-// hostArch is the architecture of the C programs, also when this test is a
-// 32-bit program.
-func hostArch() string {
-	if runtime.GOARCH == "386" {
-		return "amd64"
-	}
-	return runtime.GOARCH
 }
 
 // background runs a program until the end of the test.
@@ -166,7 +136,7 @@ func initToken(t *testing.T, tg target) {
 // those who make them.
 func softHSM(t *testing.T, dir string) target {
 	t.Helper()
-	need(t, "/usr/lib/softhsm/libsofthsm2.so", "softhsm2")
+	need.File(t, "softhsm2", "/usr/lib/softhsm/libsofthsm2.so")
 	sub := filepath.Join(dir, "softhsm")
 	require.NoError(t, os.MkdirAll(filepath.Join(sub, "tokens"), 0o755))
 	conf := filepath.Join(sub, "softhsm2.conf")
@@ -184,14 +154,12 @@ type outcome struct {
 
 // The wall: every program with every token.
 func TestClients(t *testing.T) {
-	if runtime.GOARCH == "386" {
-		t.Skip("the programs are not 32-bit ones: nothing here would differ")
+	for _, r := range rows {
+		for _, p := range r.programs {
+			p.need(t)
+		}
 	}
-	if runtime.GOOS != "linux" {
-		t.Skip("the programs are those of a Linux distribution")
-	}
-	need(t, "pkcs11-tool", "opensc")
-	need(t, filepath.Join(multiarch(), "pkcs11", "p11-kit-client.so"), "p11-kit-modules")
+	need.File(t, "p11-kit-modules", filepath.Join(multiarch(), "pkcs11", "p11-kit-client.so"))
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
 	cryptoki := build(t, dir, "./cmd/cryptoki")
@@ -214,9 +182,6 @@ func TestClients(t *testing.T) {
 						if why := gap(tg, r); why != "" {
 							outcomes[i][k] = outcome{"gap", why}
 							return
-						}
-						for _, p := range r.programs {
-							need(t, p.command, p.install)
 						}
 						if err := run(t, tg, r, dir, ca); err != nil {
 							outcomes[i][k] = outcome{"no", err.Error()}

@@ -1,4 +1,4 @@
-//go:build unix
+//go:build linux && !386 && !race
 
 package clients
 

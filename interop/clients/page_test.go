@@ -1,4 +1,4 @@
-//go:build !race
+//go:build linux && !386 && !race
 
 package clients
 
@@ -32,7 +32,7 @@ func render(targets []target, outcomes [][]outcome) string {
 	for i, r := range rows {
 		b.WriteString(tableLine(r, outcomes[i]) + "\n")
 	}
-	for k, tg := range targets {
+	for _, tg := range targets {
 		reasons := map[string]bool{}
 		for _, r := range rows {
 			if why := gap(tg, r); why != "" && !reasons[why] {
@@ -43,7 +43,6 @@ func render(targets []target, outcomes [][]outcome) string {
 				fmt.Fprintf(&b, "- %s\n", why)
 			}
 		}
-		_ = k
 	}
 	first := true
 	for i, r := range rows {

@@ -1,9 +1,26 @@
-//go:build !race
+//go:build linux && !386 && !race
 
 package clients
 
-// A program is one that a row runs.
+import (
+	"strings"
+	"testing"
+
+	"github.com/go-cryptoki/cryptoki/internal/need"
+)
+
+// A program is one that a row runs, or the path of a file that it wants, and the
+// package it is in.
 type program struct{ command, install string }
+
+func (p program) need(t *testing.T) {
+	t.Helper()
+	if strings.HasPrefix(p.command, "/") {
+		need.File(t, p.install, p.command)
+	} else {
+		need.Program(t, p.command, p.install)
+	}
+}
 
 var (
 	pkcs11Tool = program{"pkcs11-tool", "opensc"}

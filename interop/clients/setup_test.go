@@ -1,4 +1,4 @@
-//go:build !race
+//go:build linux && !386 && !race
 
 package clients
 
@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/stretchr/testify/require"
 )
 
@@ -114,7 +115,7 @@ var p11Kit024 = map[string]string{
 // tpm is a token in swtpm.
 func tpm(t *testing.T, dir, cryptoki string) target {
 	t.Helper()
-	need(t, "swtpm", "swtpm")
+	need.Program(t, "swtpm", "swtpm")
 	state := filepath.Join(dir, "swtpm")
 	require.NoError(t, os.Mkdir(state, 0o755))
 	socket := filepath.Join(state, "tpm.sock")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/conformance"
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 	"github.com/go-cryptoki/cryptoki/rpc"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -32,23 +32,6 @@ var foreigns = []foreign{
 
 var pin = []byte("12345678")
 
-// need skips the test, or fails it where everything must be there. It returns the
-// first file that pattern matches.
-func need(t *testing.T, pattern, install string) string {
-	t.Helper()
-	if found, _ := filepath.Glob(pattern); len(found) > 0 {
-		return found[0]
-	}
-	if path, err := exec.LookPath(pattern); err == nil {
-		return path
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing: apt-get install %s", pattern, install)
-	}
-	t.Skipf("%s is missing: apt-get install %s", pattern, install)
-	return ""
-}
-
 func open(ctx context.Context, path string) (cryptoki.Module, error) {
 	m, err := rpc.Remote(ctx, path, nil)
 	if err != nil {
@@ -59,8 +42,8 @@ func open(ctx context.Context, path string) (cryptoki.Module, error) {
 
 // softHSM is a SoftHSM2 with one new token.
 func softHSM(t *testing.T) conformance.Target {
-	need(t, "p11-kit", "p11-kit p11-kit-modules")
-	path := need(t, "/usr/lib/softhsm/libsofthsm2.so", "softhsm2")
+	need.Program(t, "p11-kit", "p11-kit p11-kit-modules")
+	path := need.File(t, "softhsm2", "/usr/lib/softhsm/libsofthsm2.so")
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "softhsm2.conf")
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "tokens"), 0o700))
@@ -80,8 +63,8 @@ func softHSM(t *testing.T) conformance.Target {
 
 // tpm2PKCS11 is tpm2-pkcs11 on a new TPM.
 func tpm2PKCS11(t *testing.T) conformance.Target {
-	need(t, "p11-kit", "p11-kit p11-kit-modules")
-	path := need(t, "/usr/lib/*/libtpm2_pkcs11.so.1", "libtpm2-pkcs11-1")
+	need.Program(t, "p11-kit", "p11-kit p11-kit-modules")
+	path := need.File(t, "libtpm2-pkcs11-1", "/usr/lib/*/libtpm2_pkcs11.so.1")
 	tpm := tpmtest.Start(t)
 	users := &users{manager: tpmtest.NewManager(tpm)}
 	users.gone = sync.NewCond(&users.mu)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	_ "github.com/go-cryptoki/cryptoki/rpc" // the scheme unix
 )
 
@@ -55,45 +56,22 @@ var (
 	client  = []string{"/usr/lib/*-linux-*/pkcs11/p11-kit-client.so", "/usr/lib64/pkcs11/p11-kit-client.so", "/usr/lib/pkcs11/p11-kit-client.so"}
 )
 
-// missing skips the test, or fails it where everything must be there.
-func missing(tb testing.TB, what, install string) {
-	tb.Helper()
-	if os.Getenv("CI") == "true" {
-		tb.Fatalf("%s is missing: apt-get install %s", what, install)
-	}
-	tb.Skipf("%s is missing: apt-get install %s", what, install)
-}
-
-func library(tb testing.TB, patterns []string, what, install string) string {
-	tb.Helper()
-	for _, p := range patterns {
-		if found, _ := filepath.Glob(p); len(found) > 0 {
-			return found[0]
-		}
-	}
-	missing(tb, what, install)
-	return ""
-}
-
 // Client is the path of the distribution's p11-kit-client.so.
 func Client(tb testing.TB) string {
 	tb.Helper()
-	return library(tb, client, "p11-kit-client.so", "p11-kit-modules")
+	return need.File(tb, "p11-kit-modules", client...)
 }
 
 // SoftHSM2 returns a new token of SoftHSM2.
 func SoftHSM2(tb testing.TB) *Token {
 	tb.Helper()
-	tok := &Token{Name: "SoftHSM2", Module: library(tb, softHSM, "libsofthsm2.so", "softhsm2")}
+	tok := &Token{Name: "SoftHSM2", Module: need.File(tb, "softhsm2", softHSM...)}
 	dir := tb.TempDir()
 	conf := filepath.Join(dir, "softhsm2.conf")
 	must(tb, os.Mkdir(filepath.Join(dir, "tokens"), 0o700))
 	must(tb, os.WriteFile(conf, fmt.Appendf(nil, "directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", filepath.Join(dir, "tokens")), 0o600))
 	tok.Env = map[string]string{"SOFTHSM2_CONF": conf}
-	if _, err := exec.LookPath("softhsm2-util"); err != nil {
-		missing(tb, "softhsm2-util", "softhsm2")
-	}
-	cmd := exec.Command("softhsm2-util", "--init-token", "--free", "--label", Label, "--so-pin", SOPIN, "--pin", PIN)
+	cmd := exec.Command(need.Program(tb, "softhsm2-util", "softhsm2"), "--init-token", "--free", "--label", Label, "--so-pin", SOPIN, "--pin", PIN)
 	cmd.Env = append(os.Environ(), "SOFTHSM2_CONF="+conf)
 	out, err := cmd.CombinedOutput()
 	must(tb, err, out)
@@ -111,12 +89,10 @@ func Soft(tb testing.TB, bin *Commands) *Token {
 // TPM returns a new token in a software TPM.
 func TPM(tb testing.TB, bin *Commands) *Token {
 	tb.Helper()
-	if _, err := exec.LookPath("swtpm"); err != nil {
-		missing(tb, "swtpm", "swtpm")
-	}
+	swtpm := need.Program(tb, "swtpm", "swtpm")
 	dir := short(tb)
 	socket := filepath.Join(dir, "tpm")
-	background(tb, "swtpm", "socket", "--tpm2", "--tpmstate", "dir="+dir, "--server", "type=unixio,path="+socket,
+	background(tb, swtpm, "socket", "--tpm2", "--tpmstate", "dir="+dir, "--server", "type=unixio,path="+socket,
 		"--ctrl", "type=unixio,path="+socket+".ctrl", "--flags", "not-need-init,startup-clear")
 	// It serves one connection and is gone, so that nobody may try.
 	eventually(tb, func() bool { _, err := os.Stat(socket); return err == nil }, socket)
