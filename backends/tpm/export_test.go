@@ -1,8 +1,15 @@
 package tpm
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
+
+	"github.com/go-cryptoki/cryptoki/pal"
+	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
 // Cheap makes PINs cost little, and waiting for a TPM nothing.
@@ -39,4 +46,77 @@ func AuthOf(t *Token, pin []byte) []byte {
 		panic(err)
 	}
 	return auth
+}
+
+// Recode parses a record with all that is in it, and writes it again.
+func Recode(name string, b []byte) ([]byte, error) {
+	switch {
+	case name == nameToken:
+		r, err := parseToken(b)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range []*sealed{&r.so, &r.user} {
+			if s.private == nil {
+				continue
+			}
+			if _, err := newKey(s.public, s.private); err != nil {
+				return nil, err
+			}
+		}
+		return r.encode(), nil
+	case name == nameAbilities:
+		a, err := parseAbilities(b)
+		if err != nil {
+			return nil, err
+		}
+		return a.encode(), nil
+	case name == nameSessions:
+		r, err := parseSessions(b)
+		return r.encode(), err
+	case name == nameAttestation:
+		r, err := parseAttestation(b)
+		if err != nil {
+			return nil, err
+		}
+		_, err = newKey(r.blob.public, r.blob.private)
+		return r.encode(), err
+	case strings.HasPrefix(name, objectPrefix):
+		r, err := parseBundle(name, b)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range r.objects {
+			if o.flags&flagKey == 0 {
+				continue
+			}
+			k, err := parseKeyBlob(o.blob)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := newKey(k.public, k.private); err != nil {
+				return nil, err
+			}
+			if !bytes.Equal(k.encode(), o.blob) {
+				return nil, errors.New("the blob of a key is written otherwise")
+			}
+		}
+		return r.encode(), nil
+	}
+	return nil, fmt.Errorf("what is a record %q?", name)
+}
+
+// OpenWithoutTPM returns the attributes of the objects in a store, as far as they
+// show without a TPM: of a token without PIN all, and checked.
+func OpenWithoutTPM(store pal.Store) ([]pkcs11.Template, error) {
+	t := &Token{store: store}
+	if err := t.openStore(); err != nil {
+		return nil, err
+	}
+	err := t.load()
+	var list []pkcs11.Template
+	for _, o := range t.objects {
+		list = append(list, o.attrs)
+	}
+	return list, errors.Join(append(t.damage, err)...)
 }

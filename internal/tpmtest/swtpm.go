@@ -53,6 +53,8 @@ type Config struct {
 	// Endorsed gives the TPM endorsement keys and certificates for them, made by
 	// a certification authority of the test's own ([TPM.Roots]).
 	Endorsed bool
+	// State is what [TPM.State] of another one has returned: this is the same TPM.
+	State []byte
 }
 
 // Start starts a fresh swtpm, which ends with the test. Without the program the
@@ -79,11 +81,31 @@ func StartConfig(t testing.TB, config Config) *TPM {
 	if config.Endorsed {
 		s.endorse()
 	}
+	if config.State != nil {
+		if err := os.WriteFile(s.permanent(), config.State, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.Restart()
 	return s
 }
 
 func (s *TPM) state() string { return filepath.Join(s.dir, "state") }
+
+func (s *TPM) permanent() string { return filepath.Join(s.state(), "tpm2-00.permall") }
+
+// State cuts the power and returns what the TPM keeps without it, for
+// [Config.State]: its seeds, persistent objects, and what else it has in
+// non-volatile memory. Newer versions of libtpms read what older ones have written.
+func (s *TPM) State() []byte {
+	s.t.Helper()
+	s.Kill()
+	state, err := os.ReadFile(s.permanent())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return state
+}
 
 // Dir returns the directory of this TPM, for files that should go with it.
 func (s *TPM) Dir() string { return s.dir }

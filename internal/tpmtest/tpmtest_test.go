@@ -79,6 +79,15 @@ func TestSoftwareTPM(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestState(t *testing.T) {
+	t.Parallel()
+	tpm := Start(t)
+	name := primary(t, tpm).Name
+	same := StartConfig(t, Config{State: tpm.State()})
+	require.Equal(t, name, primary(t, same).Name)
+	require.NotEqual(t, name, primary(t, Start(t)).Name)
+}
+
 func TestOtherProgramsReachIt(t *testing.T) {
 	t.Parallel()
 	getcap := need.Program(t, "tpm2_getcap", "tpm2-tools")
