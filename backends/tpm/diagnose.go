@@ -278,6 +278,14 @@ func (d *diagnosis) records() {
 	if err != nil {
 		return
 	}
+	if b, err := store.Load(nameInventory); err == nil {
+		if _, _, _, err := parseInventory(b); err != nil {
+			d.record(err)
+		}
+	}
+	if d.n.opts.AcceptObjects {
+		d.warn("accept", "leave it out when the objects have been accepted and one was changed", "the name says accept=true: objects that are missing or old are not noticed")
+	}
 	keys := 0
 	for _, name := range names {
 		if !strings.HasPrefix(name, objectPrefix) {

@@ -350,21 +350,30 @@ func TestROCA(t *testing.T) {
 func TestDiagnosisOfRecords(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
+		record string
 		change func(b []byte) []byte
 		want   string
 	}{
-		"damaged": {func(b []byte) []byte { b[9] ^= 1; return b }, "problem record: record token"},
-		"newer":   {func(b []byte) []byte { b = b[:len(b)-crcLen]; b[0]++; return appendCRC(b) }, "problem version: record token has format version 2"},
+		"damaged":           {nameToken, func(b []byte) []byte { b[9] ^= 1; return b }, "problem record: record token"},
+		"newer":             {nameToken, func(b []byte) []byte { b = b[:len(b)-crcLen]; b[0]++; return appendCRC(b) }, "problem version: record token has format version 3"},
+		"damaged inventory": {nameInventory, func([]byte) []byte { return []byte("damaged") }, "problem record: record inventory"},
+		"accept":            {nameToken, func(b []byte) []byte { return b }, "warning accept: the name says accept=true"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			b.init()
 			token := b.open()
-			raw, err := token.store.Load(nameToken)
-			require.NoError(t, err)
-			require.NoError(t, token.store.Save(nameToken, test.change(raw)))
+			raw, err := token.store.Load(test.record)
+			if test.record == nameToken {
+				require.NoError(t, err)
+			}
+			require.NoError(t, token.store.Save(test.record, test.change(raw)))
 			require.NoError(t, token.Close())
-			finds(t, b.diagnose(""), test.want)
+			options := ""
+			if name == "accept" {
+				options = ";accept=true"
+			}
+			finds(t, b.diagnose(options), test.want)
 		})
 	}
 }

@@ -71,6 +71,9 @@ func Recode(name string, b []byte) ([]byte, error) {
 			return nil, err
 		}
 		return a.encode(), nil
+	case name == nameInventory:
+		epoch, _, sealed, err := parseInventory(b)
+		return appendCRC(append(append([]byte{withInventory, kindInventory}, epoch[:]...), sealed...)), err
 	case name == nameSessions:
 		r, err := parseSessions(b)
 		return r.encode(), err
@@ -113,10 +116,19 @@ func OpenWithoutTPM(store pal.Store) ([]pkcs11.Template, error) {
 	if err := t.openStore(); err != nil {
 		return nil, err
 	}
-	err := t.load()
+	_, err := t.load()
 	var list []pkcs11.Template
 	for _, o := range t.objects {
 		list = append(list, o.attrs)
 	}
 	return list, errors.Join(append(t.damage, err)...)
+}
+
+// FillStock makes the token believe that it has n objects more.
+func FillStock(t *Token, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range n {
+		t.stock = append(t.stock, objectState{1, byte(i >> 8), byte(i)})
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
@@ -56,4 +58,14 @@ func softwareKey(t testing.TB) (*ecdsa.PrivateKey, *tpm2.TPMTPublic, *tpm2.TPMTS
 		Sensitive:     tpm2.NewTPMUSensitiveComposite(tpm2.TPMAlgECC, &tpm2.TPM2BECCParameter{Buffer: secret}),
 	}
 	return key, public, sensitive
+}
+
+// joined returns the labels of objects, sorted.
+func joined(objects []driver.Object) string {
+	var labels []string
+	for _, o := range objects {
+		labels = append(labels, o.Attributes().Text(pkcs11.CKA_LABEL))
+	}
+	slices.Sort(labels)
+	return strings.Join(labels, " ")
 }

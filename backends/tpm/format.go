@@ -16,16 +16,19 @@ import (
 // Every record begins with the version of its format and its kind, and ends
 // with the CRC-32C of everything before. docs/tpm.md describes the layouts.
 const (
-	version = 1
+	version       = 1
+	withInventory = 2 // the version of the token's record since there is an inventory, and of that one
 
 	kindToken     = 't'
 	kindObjects   = 'o'
 	kindAbilities = 'a'
 	kindSessions  = 's'
+	kindInventory = 'i'
 
 	nameToken     = "token"
 	nameAbilities = "abilities"
 	nameSessions  = "sessions"
+	nameInventory = "inventory"
 	objectPrefix  = "o-"
 
 	crcLen  = 4
@@ -52,10 +55,17 @@ func body(name string, kind byte, b []byte) ([]byte, error) {
 	if binary.BigEndian.Uint32(b[end:]) != crc32.Checksum(b[:end], castagnoli) {
 		return nil, damaged(name, "the checksum is wrong")
 	}
-	if b[0] > version {
-		return nil, fmt.Errorf("tpm: record %s has format version %d, this program knows versions up to %d; use a newer one: %w: %w", name, b[0], version, pkcs11.CKR_TOKEN_NOT_RECOGNIZED, errors.ErrUnsupported)
+	least, most := byte(version), byte(version)
+	switch kind {
+	case kindToken:
+		most = withInventory
+	case kindInventory:
+		least, most = withInventory, withInventory
 	}
-	if b[0] != version || b[1] != kind {
+	if b[0] > most {
+		return nil, fmt.Errorf("tpm: record %s has format version %d, this program knows versions up to %d; use a newer one: %w: %w", name, b[0], most, pkcs11.CKR_TOKEN_NOT_RECOGNIZED, errors.ErrUnsupported)
+	}
+	if b[0] < least || b[1] != kind {
 		return nil, damaged(name, "it is of kind %q and version %d", b[1], b[0])
 	}
 	return b[2:end], nil
@@ -73,6 +83,7 @@ const (
 // tokenRecord is the record "token": which TPM the token is on, and the token
 // secret, sealed by the TPM for the SO and for the user.
 type tokenRecord struct {
+	version  byte
 	flags    tokenFlags
 	serial   [8]byte // the same for ever
 	epoch    [8]byte // new with every InitToken; objects carry it
@@ -96,7 +107,7 @@ type sealed struct {
 }
 
 func (r *tokenRecord) appendSigned(b []byte) []byte {
-	b = append(b, version, kindToken, byte(r.flags))
+	b = append(b, r.version, kindToken, byte(r.flags))
 	b = append(b, r.serial[:]...)
 	b = append(b, r.epoch[:]...)
 	b = append(append(b, byte(len(r.label))), r.label...)
@@ -128,7 +139,7 @@ func parseToken(b []byte) (*tokenRecord, error) {
 		return nil, err
 	}
 	d := reader{b: rest}
-	r := &tokenRecord{flags: tokenFlags(d.u8())}
+	r := &tokenRecord{version: b[0], flags: tokenFlags(d.u8())}
 	copy(r.serial[:], d.take(8))
 	copy(r.epoch[:], d.take(8))
 	r.label = string(d.take(int(d.u8())))
@@ -207,14 +218,17 @@ func (r *bundle) encode() []byte {
 	}
 	b = append(b, byte(len(r.objects)))
 	for i := range r.objects {
-		o := &r.objects[i]
-		b = append(b, o.id[:]...)
-		b = binary.BigEndian.AppendUint64(b, o.seq)
-		b = putSized(append(b, byte(o.flags)), o.attrs)
-		b = append(b, o.mac...)
-		b = putSized(b, o.blob)
+		b = r.objects[i].append(b)
 	}
 	return appendCRC(b)
+}
+
+func (o *stored) append(b []byte) []byte {
+	b = append(b, o.id[:]...)
+	b = binary.BigEndian.AppendUint64(b, o.seq)
+	b = putSized(append(b, byte(o.flags)), o.attrs)
+	b = append(b, o.mac...)
+	return putSized(b, o.blob)
 }
 
 // parseBundle takes a record apart. The parts share its memory.

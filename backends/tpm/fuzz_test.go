@@ -14,7 +14,7 @@ import (
 // Whatever is in a record, it is refused or is what would be written.
 func FuzzRecord(f *testing.F) {
 	sealedPIN := sealed{iterations: 7, public: []byte("public"), private: []byte("private")}
-	token := &tokenRecord{flags: flagUserPIN | flagNoPIN, label: "gateway", parent: srkHandle, srkName: []byte("name"), so: sealedPIN, user: sealedPIN,
+	token := &tokenRecord{version: version, flags: flagUserPIN | flagNoPIN, label: "gateway", parent: srkHandle, srkName: []byte("name"), so: sealedPIN, user: sealedPIN,
 		open: []byte("secret"), mac: make([]byte, sealLen)}
 	blob := &keyBlob{persistent: firstPersistent, public: []byte("public"), private: []byte("private"), creation: []byte("creation"), ticket: []byte("ticket"), auth: []byte("auth")}
 	objects := &bundle{epoch: [8]byte{1}, replaces: []objectID{{9}}, objects: []stored{
@@ -22,7 +22,10 @@ func FuzzRecord(f *testing.F) {
 		{id: objectID{2}, seq: 2, flags: flagPrivate | flagKey, attrs: make([]byte, sealLen), blob: blob.encode()},
 	}}
 	able := &abilities{curves: []tpm2.TPMECCCurve{tpm2.TPMECCNistP256}, rsa: []uint16{2048}, hashes: []tpm2.TPMAlgID{tpm2.TPMAlgSHA256}, hmac: true, cmac: true, input: 1024, slots: 3}
-	for _, b := range [][]byte{token.encode(), objects.encode(), able.encode(), sessionsRecord{resets: 5, handles: []uint32{0x02000000}}.encode(), appendCRC(blob.encode()), nil} {
+	newer := *token
+	newer.version = withInventory
+	stock, _ := (&inventory{states: make([]objectState, 3), going: make([]objectState, 1)}).encode(aead(make([]byte, 32)), [8]byte{1})
+	for _, b := range [][]byte{token.encode(), newer.encode(), stock, objects.encode(), able.encode(), sessionsRecord{resets: 5, handles: []uint32{0x02000000}}.encode(), appendCRC(blob.encode()), nil} {
 		f.Add(b)
 		if len(b) > crcLen {
 			f.Add(b[:len(b)-crcLen])
@@ -36,6 +39,9 @@ func FuzzRecord(f *testing.F) {
 			}
 			if r, err := parseBundle("o-1", b); err == nil && !bytes.Equal(r.encode(), b) {
 				t.Errorf("objects %x\nare written as %x", b, r.encode())
+			}
+			if epoch, _, sealed, err := parseInventory(b); err == nil && !bytes.Equal(appendCRC(append(append([]byte{withInventory, kindInventory}, epoch[:]...), sealed...)), b) {
+				t.Errorf("inventory %x is written otherwise", b)
 			}
 			if a, err := parseAbilities(b); err == nil && !bytes.Equal(a.encode(), b) {
 				t.Errorf("abilities %x\nare written as %x", b, a.encode())

@@ -17,6 +17,8 @@ const (
 	contextPublic  = "cryptoki tpm 1 public"
 	contextPrivate = "cryptoki tpm 1 private"
 	contextSecret  = "cryptoki tpm 1 secret "
+
+	contextInventory = "cryptoki tpm 2 inventory"
 )
 
 var errSeal = errors.New("not authentic")
@@ -52,6 +54,9 @@ func (k *keyring) value(id objectID) cipher.AEAD {
 
 // meta returns what authenticates the token's record.
 func (k *keyring) meta() cipher.AEAD { return aead(derive(k.secret, contextToken)) }
+
+// inventory returns what seals the inventory.
+func (k *keyring) inventory() cipher.AEAD { return aead(derive(k.secret, contextInventory)) }
 
 func derive(secret []byte, info string) []byte {
 	out, err := hkdf.Key(sha256.New, secret, nil, info, 32)

@@ -294,7 +294,7 @@ func (t *Token) Update(ctx context.Context, o driver.Object, changed pkcs11.Temp
 		return nil, err
 	}
 	defer unlock()
-	if err := t.refresh(); err != nil {
+	if err := t.refresh(true); err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
@@ -347,16 +347,22 @@ func (t *Token) saveObject(next *object) error {
 	if i < 0 {
 		return fmt.Errorf("%v is destroyed: %w", next, pkcs11.CKR_OBJECT_HANDLE_INVALID)
 	}
+	going := r.objects[i].state()
 	r.objects[i] = s
 	b := r.encode()
 	if err := checkSize(b); err != nil {
 		return err
 	}
-	if err := t.store.Save(next.record, b); err != nil {
+	changes, stock, err := t.changes(next.record, b, []objectState{s.state()}, []objectState{going})
+	if err != nil {
+		return err
+	}
+	if err := t.write(changes); err != nil {
 		t.reread = true
 		t.loaded.Store(false)
 		return storeError("write", err)
 	}
+	t.stock = stock
 	t.records[next.record] = r
 	t.objects[next.id] = next
 	t.ordered = nil

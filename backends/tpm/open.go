@@ -37,6 +37,8 @@ func init() { driver.Register("tpm", openName) }
 //	endorsement-auth=FILE
 //	                  that of the endorsement hierarchy: see Options.EndorsementAuth
 //	last-try=true     check a PIN although a wrong one would lock the TPM
+//	accept=true       take the objects that are there for the token's: see
+//	                  Options.AcceptObjects
 //	simulated=true    allow a TPM in software on a device
 func openName(ctx context.Context, params *driver.Params) (driver.Token, error) {
 	n, err := parseName(params)
@@ -94,6 +96,8 @@ func parseName(params *driver.Params) (*tokenName, error) {
 			Simulated: params.Bool("simulated", false),
 			Channels:  params.Int("channels", 0, 1, 8),
 			Log:       slog.Default().WarnContext,
+
+			AcceptObjects: params.Bool("accept", false),
 		},
 	}
 	swtpm := params.String("swtpm", "")

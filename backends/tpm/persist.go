@@ -60,7 +60,7 @@ func (t *Token) setPersistent(id objectID, handle uint32) error {
 		return err
 	}
 	defer unlock()
-	if err := t.refresh(); err != nil {
+	if err := t.refresh(true); err != nil {
 		return err
 	}
 	t.mu.Lock()

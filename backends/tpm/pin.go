@@ -524,7 +524,7 @@ func (t *Token) InitToken(ctx context.Context, soPIN []byte, label string) error
 	}
 
 	srk := t.srk.Load()
-	rec := &tokenRecord{label: label, parent: srk.handle, srkName: srk.name}
+	rec := &tokenRecord{version: withInventory, label: label, parent: srk.handle, srkName: srk.name}
 	if old != nil {
 		rec.serial = old.serial
 	} else {

@@ -98,7 +98,7 @@ func (t *Token) unclean() (r sessionsRecord, ok bool) {
 	if r, err = parseSessions(b); err != nil {
 		return r, false
 	}
-	t.refresh() // what cannot be read is not found
+	t.refresh(false) // what cannot be read is not found
 	return r, true
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/go-cryptoki/cryptoki/internal/record"
+	"github.com/go-cryptoki/cryptoki/pal"
 )
 
 // loadToken reads the token's record. t.io is held.
@@ -98,8 +99,8 @@ func (t *Token) watch() error {
 }
 
 // refresh reads the objects if they have not been, or if others have changed
-// something. t.io is held.
-func (t *Token) refresh() error {
+// something. locked says that no other process changes them meanwhile. t.io is held.
+func (t *Token) refresh(locked bool) error {
 	t.mu.RLock()
 	closed := t.closed
 	t.mu.RUnlock()
@@ -118,14 +119,26 @@ func (t *Token) refresh() error {
 		}
 		t.reread = false
 	}
-	return t.load()
+	suspect, err := t.load()
+	if err != nil || !suspect || locked || t.locker == nil {
+		return err
+	}
+	// Another process may have changed them while they were read.
+	unlock, err := t.lock()
+	if err != nil {
+		return nil
+	}
+	defer unlock()
+	_, err = t.load()
+	return err
 }
 
-// load reads the objects. t.io is held.
-func (t *Token) load() error {
+// load reads the objects. They are suspect if they are not those of the inventory.
+// t.io is held.
+func (t *Token) load() (suspect bool, err error) {
 	names, err := t.store.Names()
 	if err != nil {
-		return storeError("names of the records", err)
+		return false, storeError("names of the records", err)
 	}
 	records := make(map[string]*bundle)
 	gone := make(map[objectID]bool)
@@ -157,9 +170,13 @@ func (t *Token) load() error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for _, r := range records {
+		r.objects = slices.DeleteFunc(r.objects, func(s stored) bool { return gone[s.id] })
+	}
+	wrong := t.takeStock(records)
+	damage = append(damage, wrong...)
 	objects := make(map[objectID]*object, len(records))
 	for name, r := range records {
-		r.objects = slices.DeleteFunc(r.objects, func(s stored) bool { return gone[s.id] })
 		for i := range r.objects {
 			s := &r.objects[i]
 			t.seq = max(t.seq, s.seq)
@@ -174,7 +191,7 @@ func (t *Token) load() error {
 	}
 	t.objects, t.records, t.ordered, t.damage = objects, records, nil, damage
 	t.loaded.Store(true)
-	return nil
+	return len(wrong) > 0, nil
 }
 
 // decode makes an object of a stored one. If it is the one that have was made
@@ -245,7 +262,7 @@ func (t *Token) commit(make func() (*change, error)) error {
 		return err
 	}
 	defer unlock()
-	if err := t.refresh(); err != nil {
+	if err := t.refresh(true); err != nil {
 		return err
 	}
 	t.mu.Lock()
@@ -257,26 +274,40 @@ func (t *Token) commit(make func() (*change, error)) error {
 		t.mu.Unlock()
 		return err
 	}
-	name, b, err := t.encode(c)
+	name, b, coming, err := t.encode(c)
+	var changes []pal.Change
+	stock := t.stock
+	if err == nil && name != "" {
+		changes, stock, err = t.changes(name, b, coming, t.statesOf(c.remove))
+	}
 	t.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	switch {
-	case name == "":
-	case b == nil:
-		if err := t.store.Remove(name); err != nil && !notThere(err) {
-			return t.wrote(err)
-		}
-	default:
-		if err := t.wrote(t.store.Save(name, b)); err != nil {
-			return err
-		}
+	if err := t.wrote(t.write(changes)); err != nil {
+		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.stock = stock
 	t.apply(c, name, b)
 	return nil
+}
+
+// statesOf returns the states of objects that are stored. t.mu is held.
+func (t *Token) statesOf(objects []*object) (states []objectState) {
+	for _, o := range objects {
+		r := t.records[o.record]
+		if !o.isStored() || r == nil {
+			continue
+		}
+		for i := range r.objects {
+			if r.objects[i].id == o.id {
+				states = append(states, r.objects[i].state())
+			}
+		}
+	}
+	return states
 }
 
 // mayChange reports why token objects cannot be changed now. t.mu is held.
@@ -292,15 +323,16 @@ func (t *Token) mayChange() error {
 	return nil
 }
 
-// encode makes the record of a change. If b is nil, the record of that name is
-// removed, and if name is empty, nothing is stored. t.mu is held.
-func (t *Token) encode(c *change) (name string, b []byte, err error) {
+// encode makes the record of a change, and returns the states of the objects that
+// the change adds. If b is nil, the record of that name is removed, and if name is
+// empty, nothing is stored. t.mu is held.
+func (t *Token) encode(c *change) (name string, b []byte, coming []objectState, err error) {
 	if name, r := t.onlyFrom(c); r != nil {
 		if len(r.objects) == 0 && len(r.replaces) == 0 {
-			return name, nil, nil
+			return name, nil, nil, nil
 		}
 		b := r.encode()
-		return name, b, checkSize(b)
+		return name, b, nil, checkSize(b)
 	}
 	r := &bundle{}
 	if t.rec != nil {
@@ -312,9 +344,10 @@ func (t *Token) encode(c *change) (name string, b []byte, err error) {
 		}
 		s, err := t.store1(o)
 		if err != nil {
-			return "", nil, err
+			return "", nil, nil, err
 		}
 		r.objects = append(r.objects, s)
+		coming = append(coming, s.state())
 		if name == "" {
 			name = objectPrefix + hex.EncodeToString(o.id[:])
 		}
@@ -325,7 +358,7 @@ func (t *Token) encode(c *change) (name string, b []byte, err error) {
 		}
 	}
 	if len(r.objects) == 0 && len(r.replaces) == 0 {
-		return "", nil, nil
+		return "", nil, nil, nil
 	}
 	if name == "" {
 		id := newID()
@@ -335,7 +368,7 @@ func (t *Token) encode(c *change) (name string, b []byte, err error) {
 		o.record = name
 	}
 	b = r.encode()
-	return name, b, checkSize(b)
+	return name, b, coming, checkSize(b)
 }
 
 // onlyFrom returns what becomes of the record from which alone objects are
@@ -438,21 +471,30 @@ func (t *Token) tidy() {
 	}
 }
 
-// removeOld removes the objects of another epoch. t.io is held.
+// removeOld removes the objects of another epoch, and their inventory. t.io is held.
 func (t *Token) removeOld(epoch [8]byte) {
 	names, err := t.store.Names()
 	if err != nil {
 		return
 	}
 	for _, name := range names {
-		if !strings.HasPrefix(name, objectPrefix) {
-			continue
-		}
 		b, err := t.store.Load(name)
 		if err != nil {
 			continue
 		}
-		if r, err := parseBundle(name, b); err != nil || r.epoch != epoch {
+		var of [8]byte
+		switch {
+		case name == nameInventory:
+			of, _, _, err = parseInventory(b)
+		case strings.HasPrefix(name, objectPrefix):
+			var r *bundle
+			if r, err = parseBundle(name, b); err == nil {
+				of = r.epoch
+			}
+		default:
+			continue
+		}
+		if err != nil || of != epoch {
 			t.store.Remove(name)
 		}
 	}

@@ -110,6 +110,10 @@ type Options struct {
 	// Iterations is how often PBKDF2 stretches a new PIN, 20000 by default. That
 	// only slows down who has taken the TPM along: the TPM counts tries.
 	Iterations int
+	// AcceptObjects takes the objects that are in the store for the token's, although
+	// they are not those of its inventory: some are missing, or older ones are back.
+	// The next change makes that last.
+	AcceptObjects bool
 	// Log hears what is worth knowing and no error, such as that the TPM was
 	// reset: the WarnContext of a slog.Logger is one. The default is silence.
 	Log func(ctx context.Context, msg string, args ...any)
@@ -161,7 +165,8 @@ type Token struct {
 	objects  map[objectID]*object
 	ordered  []*object // the same in the order of creation; nil: to be made
 	session  map[*object]struct{}
-	records  map[string]*bundle // of the store, without the attributes
+	records  map[string]*bundle // of the store
+	stock    []objectState      // of the objects that should be there, in a token with inventory
 	damage   []error            // about records that are not in objects
 
 	info atomic.Pointer[driver.Info]
@@ -404,7 +409,7 @@ func (t *Token) Objects(ctx context.Context) ([]driver.Object, error) {
 		return nil, err
 	}
 	t.io.Lock()
-	err := t.refresh()
+	err := t.refresh(false)
 	t.io.Unlock()
 	if err != nil {
 		return nil, err
