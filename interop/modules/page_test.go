@@ -59,8 +59,8 @@ The conformance suite judges any module that is a shared library:
     cryptoki conformance -t "p11-kit-remote:module=/usr/lib/softhsm/libsofthsm2.so;token=test"
 
 Here it has judged two that Debian 12 has, SoftHSM2 2.6.1 and tpm2-pkcs11 1.9.0 on
-swtpm, beside our backends: soft, tpm on swtpm, and atecc608 on the simulated chip
-in its generic configuration. ` + "`go test ./modules -update`" + ` in interop runs the
+swtpm behind tpm2-abrmd, beside our backends: soft, tpm on swtpm, and atecc608 on the
+simulated chip in its generic configuration. ` + "`go test ./modules -update`" + ` in interop runs the
 suite on the two and writes this page; our columns are the lists of outcomes that the
 backends commit and their tests hold them to. CI runs the cases of the differences
 below again, and compares the page with the lists.
@@ -68,10 +68,10 @@ below again, and compares the page with the lists.
 ## The matrix
 
 Passed, failed and skipped cases by family. A case is skipped for what the token does
-not declare, such as a mechanism or the import of keys. Most failures of tpm2-pkcs11
-have one cause: the three places that a TPM has for objects are all taken after some
-cases, and from then on its C_Login is CKR_GENERAL_ERROR. Whether that is its doing or
-that of how it is run here is not judged.
+not declare, such as a mechanism or the import of keys. One fault of a module may fail
+many cases: tpm2-pkcs11 answers C_Sign with CKR_GENERAL_ERROR where the data has a
+length that cannot be signed (21 cases), and refuses to import with
+CKR_ATTRIBUTE_VALUE_INVALID (20).
 
 `
 

@@ -4,17 +4,18 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
-	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/conformance"
 	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 	"github.com/go-cryptoki/cryptoki/rpc"
-	"github.com/google/go-tpm/tpm2/transport"
 	"github.com/stretchr/testify/require"
 )
 
@@ -61,77 +62,60 @@ func softHSM(t *testing.T) conformance.Target {
 		OpenModule: func(ctx context.Context) (cryptoki.Module, error) { return open(ctx, path) }}
 }
 
-// tpm2PKCS11 is tpm2-pkcs11 on a new TPM.
+// tpm2PKCS11 is tpm2-pkcs11 on a new TPM, behind the resource manager that its
+// project has for it. The kernel's would have room for three objects at a time.
 func tpm2PKCS11(t *testing.T) conformance.Target {
 	need.Program(t, "p11-kit", "p11-kit p11-kit-modules")
 	path := need.File(t, "libtpm2-pkcs11-1", "/usr/lib/*/libtpm2_pkcs11.so.1")
 	tpm := tpmtest.Start(t)
-	users := &users{manager: tpmtest.NewManager(tpm)}
-	users.gone = sync.NewCond(&users.mu)
 	// The suite locks PINs. The lockout of a TPM is for all of it, and no SO ends it.
 	// See Part 3, 25.3, TPM2_DictionaryAttackParameters: 1000 tries.
 	_, err := tpm.Send([]byte{0x80, 0x02, 0, 0, 0, 39, 0, 0, 0x01, 0x3a, 0x40, 0, 0, 0x0a, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0,
 		0, 0, 3, 0xe8, 0, 0, 0, 1, 0, 0, 0, 1})
 	require.NoError(t, err)
-	hub := tpmtest.NewHub(t, tpm, users.open)
-	require.NoError(t, os.Symlink(tpm.Socket()+".ctrl", hub.Socket()+".ctrl"))
+	tpm.Disconnect()
 	t.Setenv("TPM2_PKCS11_STORE", t.TempDir())
-	t.Setenv("TPM2_PKCS11_TCTI", "swtpm:path="+hub.Socket())
+	t.Setenv("TPM2_PKCS11_TCTI", abrmd(t, tpm.TCTI()))
 	t.Setenv("TPM2_PKCS11_LOG_LEVEL", "0")
 	return conformance.Target{Name: "tpm2-pkcs11", SOPIN: pin, UserPIN: pin,
-		OpenModule: func(ctx context.Context) (cryptoki.Module, error) {
-			users.next() // Close does not wait for the process to go
-			return open(ctx, path)
-		}}
+		OpenModule: func(ctx context.Context) (cryptoki.Module, error) { return open(ctx, path) }}
 }
 
-// users are the connections that a process has to a TPM. The module makes several,
-// and knows its objects in all of them, so they share what /dev/tpmrm0 would give
-// each; it goes when the process does.
-type users struct {
-	manager *tpmtest.Manager
-	mu      sync.Mutex
-	gone    *sync.Cond
-	n       int
-	space   *tpmtest.Space
+const busConfig = `<busconfig>
+<type>session</type>
+<listen>unix:path=%s</listen>
+<auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy>
+</busconfig>
+`
+
+// abrmd starts tpm2-abrmd over a TPM, on a bus of its own, and returns how tpm2-tss
+// reaches it. Debian gives it room for 27 objects of a connection.
+func abrmd(t *testing.T, tcti string) string {
+	need.Program(t, "tpm2_getcap", "tpm2-tools")
+	need.File(t, "libtss2-tcti-tabrmd0", "/usr/lib/*/libtss2-tcti-tabrmd.so.0")
+	dir := t.TempDir()
+	config, address := filepath.Join(dir, "bus.conf"), filepath.Join(dir, "bus")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, busConfig, address), 0o600))
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+address)
+	daemon(t, need.Program(t, "dbus-daemon", "dbus-daemon"), "--config-file="+config, "--nofork", "--nopidfile")
+	require.Eventually(t, func() bool { _, err := os.Stat(address); return err == nil }, 10*time.Second, 10*time.Millisecond)
+	daemon(t, need.Program(t, "tpm2-abrmd", "tpm2-abrmd"), "--session", "--allow-root", "--tcti="+tcti)
+	require.Eventually(t, func() bool {
+		return exec.Command("tpm2_getcap", "-T", "tabrmd:bus_type=session", "handles-transient").Run() == nil
+	}, 30*time.Second, 50*time.Millisecond)
+	return "tabrmd:bus_type=session"
 }
 
-type user struct {
-	*users
-	space *tpmtest.Space
-	once  sync.Once
-}
-
-func (u *users) open() transport.TPM {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.n++
-	return &user{users: u, space: u.space}
-}
-
-// next waits until the last process has gone, and makes room for another one.
-func (u *users) next() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for u.n > 0 {
-		u.gone.Wait()
-	}
-	if u.space != nil {
-		u.space.Close()
-	}
-	u.space = u.manager.Open()
-}
-
-func (u *user) Send(command []byte) ([]byte, error) { return u.space.Send(command) }
-
-func (u *user) Close() error {
-	u.once.Do(func() {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		u.n--
-		u.gone.Broadcast()
+// daemon runs a program until the test ends.
+func daemon(t *testing.T, program string, args ...string) {
+	cmd := exec.Command(program, args...)
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait()
 	})
-	return nil
 }
 
 // root is the directory of the repository.
