@@ -33,10 +33,6 @@ var mayWait = [callMax]bool{
 	callWaitForSlotEvent: true,
 }
 
-// randomChunk is how many random bytes are made before somebody else may have the
-// processor.
-const randomChunk = 32 << 10
-
 // maxFound limits one answer to C_FindObjects.
 const maxFound = 1 << 16
 
@@ -460,11 +456,12 @@ func (c *conn) sessionCall(ctx context.Context, s cryptoki.Session, h uint64, id
 				return int(room.size), nil
 			}
 			for rest := out; len(rest) > 0; {
-				part := rest[:min(len(rest), randomChunk)]
+				part, begin := rest[:min(len(rest), quantum)], time.Now()
 				if err := s.GenerateRandom(ctx, part); err != nil {
 					return 0, err
 				}
 				rest = rest[len(part):]
+				c.computed(ctx, len(part), begin)
 				runtime.Gosched() // others are waiting, perhaps
 			}
 			return len(out), nil

@@ -9,10 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/go-cryptoki/cryptoki"
@@ -95,9 +93,10 @@ type Server struct {
 	wg        sync.WaitGroup
 	watching  bool
 
-	// Which process called last, and when it was another than the one before, in
-	// Unix nanoseconds.
-	lastPID, changed atomic.Int64
+	hot atomic.Int32 // how many connections are hot
+
+	// Who has called, and who has called without asking for much.
+	any, modest callers
 }
 
 // ErrServerClosed is what Serve returns after Shutdown or Close.
@@ -239,7 +238,10 @@ func (s *Server) start(rw net.Conn) {
 
 // admit counts a connection in, nil if there are too many.
 func (s *Server) admit(rw io.ReadWriteCloser) *conn {
-	c := &conn{server: s, rw: rw, peer: peerOf(rw), sessions: make(map[uint64]cryptoki.Session)}
+	c := &conn{server: s, rw: rw, socket: hotFrom(rw), peer: peerOf(rw), sessions: make(map[uint64]cryptoki.Session)}
+	if c.socket != nil {
+		c.rw = c.socket
+	}
 	c.calls = make(chan struct{}, s.opts.MaxCalls)
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	s.mu.Lock()
@@ -259,7 +261,7 @@ func (s *Server) admit(rw io.ReadWriteCloser) *conn {
 		return nil
 	}
 	s.conns[c] = struct{}{}
-	c.turn = &turn{place: make(chan struct{}, 1)}
+	c.turn = newTurn()
 	if c.peer.Known {
 		s.perUser[c.peer.UID]++
 		if t := s.turns[c.peer.PID]; t != nil {
@@ -382,6 +384,7 @@ func (s *Server) Close() error {
 type conn struct {
 	server *Server
 	rw     io.ReadWriteCloser
+	socket *hotConn // rw, if it can be hot
 	peer   Peer
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -391,6 +394,9 @@ type conn struct {
 	version uint8
 	own     bool
 	ulong   uint8 // only the reading goroutine changes it
+
+	lastCall time.Time // of the reading goroutine, see warm
+	closely  int       // how many calls have followed each other closely
 
 	// Since when, in Unix nanoseconds, a message is being read or written, and a
 	// call answered by the reading goroutine; 0 while not.
@@ -421,6 +427,10 @@ func (c *conn) serve() (err error) {
 		for range cap(c.calls) { // wait for the calls under way
 			c.calls <- struct{}{}
 		}
+		if c.socket != nil && c.socket.hot() {
+			c.server.hot.Add(-1)
+			c.socket.release()
+		}
 		c.finalize()
 	}()
 	c.reading.Store(time.Now().UnixNano())
@@ -440,9 +450,6 @@ func (c *conn) serve() (err error) {
 	}
 
 	in := &input{c: c, buf: make([]byte, 1024)}
-	if sc, ok := c.rw.(syscall.Conn); ok {
-		in.raw, _ = sc.SyscallConn()
-	}
 	for {
 		code, body, err := in.message()
 		if err != nil {
@@ -474,7 +481,6 @@ var (
 // a header promises, and shrinks again after a large message.
 type input struct {
 	c        *conn
-	raw      syscall.RawConn // nil if there is none
 	buf      []byte
 	from, to int // what has been read and not used
 }
@@ -524,7 +530,7 @@ func (in *input) need(n int) error {
 		if begun && in.c.reading.Load() == 0 {
 			in.c.reading.Store(time.Now().UnixNano())
 		}
-		k, err := in.read(begun)
+		k, err := in.read()
 		in.to += k
 		switch {
 		case k > 0:
@@ -539,28 +545,15 @@ func (in *input) need(n int) error {
 	return nil
 }
 
-// read reads what is there. In the middle of a message the rest follows at once,
-// as clients write it in pieces, and after an answer the next call often does: to
-// try again for some microseconds is quicker than to sleep and to be woken.
-func (in *input) read(begun bool) (int, error) {
-	if in.raw != nil {
-		tries := 20
-		if !begun {
-			tries = 40
+// read reads what is there, or waits for it.
+func (in *input) read() (int, error) {
+	for {
+		n, err := in.c.rw.Read(in.buf[in.to:])
+		if err != errCold {
+			return n, err
 		}
-		for range tries {
-			var n int
-			in.raw.Read(func(fd uintptr) bool {
-				n = readNow(fd, in.buf[in.to:])
-				return true
-			})
-			if n > 0 {
-				return n, nil
-			}
-			runtime.Gosched()
-		}
+		in.c.cool()
 	}
-	return in.c.rw.Read(in.buf[in.to:])
 }
 
 // drain closes the connection when no call is under way.
@@ -601,9 +594,11 @@ func (c *conn) dispatch(code uint32, body []byte) error {
 	if string(sig) != calls[id].request {
 		return fmt.Errorf("%w: %v has another signature", errMessage, id)
 	}
+	now := time.Now()
+	c.warm(now)
 	c.enter()
 	if !c.apart(id) {
-		c.working.Store(time.Now().UnixNano())
+		c.working.Store(now.UnixNano())
 		c.answer(code, id, r, c.ctx)
 		c.working.Store(0)
 		clear(body)
@@ -656,9 +651,15 @@ func (c *conn) answer(code uint32, id callID, r reader, ctx context.Context) {
 	w := buffers.Get().(*writer)
 	w.version, w.own, w.ulong = c.version, c.own, *r.ulong
 	w.begin(id, calls[id].response)
-	done := c.takeTurn(ctx, id, begin)
+	placed := c.takeTurn(ctx, id, begin)
+	size, from := len(r.b), time.Now()
 	err := c.call(ctx, id, &r, w)
-	done()
+	if bulk[id] && id != callGenerateRandom { // which does so itself
+		c.computed(ctx, size, from)
+	}
+	if placed {
+		<-c.turn.place
+	}
 	if mayWait[id] {
 		if took := time.Since(begin) > long; took != c.slowCalls[id].Load() {
 			c.slowCalls[id].Store(took)
