@@ -96,12 +96,11 @@ func (t *Token) upgradePIN(who role, tokenKey, pin []byte) {
 	}
 }
 
-// Logout wipes the keys, and has what Argon2id has used given back to the system.
+// Logout wipes the keys.
 func (t *Token) Logout(ctx context.Context) error {
 	t.mu.Lock()
 	t.forget()
 	t.mu.Unlock()
-	t.freeMemory()
 	return nil
 }
 
@@ -126,8 +125,7 @@ func (t *Token) checkPIN(ctx context.Context, who role, pin []byte) (*keyring, e
 		return nil, err
 	}
 	var tokenKey []byte
-	t.noteKDF(w.kdf)
-	confidential(func() {
+	t.withPIN(w.kdf, func() {
 		tokenKey, err = w.unwrap(wrapped, pin, who.tag(), rec.serial, rec.epoch)
 	})
 	if err != nil {
@@ -371,8 +369,7 @@ func (t *Token) wrap(tokenKey, pin []byte, who role, rec *tokenRecord) (wrappedK
 	if err := t.draw(salt[:]); err != nil {
 		return w, err
 	}
-	t.noteKDF(t.opts.KDF)
-	confidential(func() {
+	t.withPIN(t.opts.KDF, func() {
 		w = wrap(tokenKey, pin, who.tag(), rec.serial, rec.epoch, t.opts.KDF, salt)
 	})
 	if rec.flags&flagSealed == 0 {

@@ -10,6 +10,7 @@ import (
 	"math/bits"
 	"runtime"
 	"runtime/debug"
+	"sync"
 
 	"golang.org/x/crypto/argon2"
 
@@ -49,25 +50,26 @@ func (k KDF) less(other KDF) bool {
 	return uint64(k.MemoryKiB)*uint64(k.Passes) < uint64(other.MemoryKiB)*uint64(other.Passes)
 }
 
-// key makes a key of a PIN. The caller wipes it, and calls it by confidential.
-// What Argon2id leaves on the heap goes by freeMemory.
+// key makes a key of a PIN. The caller wipes it, and calls it by withPIN.
 func (k KDF) key(pin []byte, salt [16]byte) []byte {
 	return argon2.IDKey(pin, salt[:], uint32(k.Passes), k.MemoryKiB, k.Threads, 32)
 }
 
-// noteKDF remembers that a key was made of a PIN.
-func (t *Token) noteKDF(k KDF) {
-	if k.MemoryKiB >= 1<<10 { // less is for tests
-		t.derived.Store(true)
-	}
-}
+// onePIN is held while a key is made of a PIN: Argon2id takes much memory, and many
+// may log in at once, each to a token of its own too.
+var onePIN sync.Mutex
 
-// freeMemory has the garbage collector look for what is not used any more, and
-// gives whole pages of it back to the system, which clears them: above all the
-// memory in which Argon2id has worked, of which the key of a PIN could be made. It
-// takes some milliseconds, and does nothing if no PIN was used meanwhile.
-func (t *Token) freeMemory() {
-	if t.derived.Swap(false) {
+// withPIN calls f, which makes a key of a PIN at the cost of k, by confidential.
+// Then it has the garbage collector look for what is not used any more, and gives
+// whole pages of it back to the system, which clears them: above all the memory in
+// which Argon2id has worked, of which the key could be made. That takes some
+// milliseconds.
+func (t *Token) withPIN(k KDF, f func()) {
+	onePIN.Lock()
+	defer onePIN.Unlock()
+	confidential(f)
+	t.derived.Add(1)
+	if k.MemoryKiB >= 1<<10 { // less is for tests
 		debug.FreeOSMemory()
 		overwriteFreed()
 	}

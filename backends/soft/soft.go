@@ -117,8 +117,8 @@ type Token struct {
 	opts    Options
 
 	random  *drbg.Generator
-	upgrade bool        // PINs that cost less than opts.KDF
-	derived atomic.Bool // a key was made of a PIN since the last freeMemory
+	upgrade bool         // PINs that cost less than opts.KDF
+	derived atomic.Int64 // how many keys were made of PINs
 
 	// Locks are taken in this order: pins, those of random, io, an object's secret,
 	// mu.
@@ -402,7 +402,6 @@ func (t *Token) Close() error {
 	}
 	t.session, t.objects, t.ordered = nil, nil, nil
 	t.mu.Unlock()
-	t.freeMemory()
 	if t.closer != nil {
 		return t.closer.Close()
 	}

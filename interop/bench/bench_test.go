@@ -230,7 +230,7 @@ func BenchmarkClients(b *testing.B) {
 		clients[i] = dial(b, tok.Socket)
 	}
 	for range 1 {
-		cpu, begin := processor(b, tok.PID), time.Now()
+		cpu, idle, begin := processor(b, tok.PID), idleTime(b), time.Now()
 		errs := make([]error, len(clients))
 		var all sync.WaitGroup
 		for i, c := range clients {
@@ -250,6 +250,7 @@ func BenchmarkClients(b *testing.B) {
 		took := time.Since(begin)
 		b.ReportMetric(64000/took.Seconds(), "signatures/s")
 		b.ReportMetric(float64(processor(b, tok.PID)-cpu)/float64(took), "cores")
+		b.ReportMetric(float64(idleTime(b)-idle)/float64(took), "idle-cores")
 		b.ReportMetric(status(b, tok.PID, "VmHWM"), "peak-MiB")
 	}
 	for _, c := range clients {
@@ -381,4 +382,14 @@ func processor(b *testing.B, pid int) time.Duration {
 		ticks += time.Duration(n)
 	}
 	return ticks * 10 * time.Millisecond // USER_HZ is 100
+}
+
+// idleTime is for how long the machine's processors have had nothing to do.
+func idleTime(b *testing.B) time.Duration {
+	b.Helper()
+	text, err := os.ReadFile("/proc/stat")
+	require.NoError(b, err)
+	n, err := strconv.Atoi(strings.Fields(string(text))[4]) // of the line "cpu"
+	require.NoError(b, err)
+	return time.Duration(n) * 10 * time.Millisecond
 }
