@@ -3,11 +3,15 @@ package atecc608_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -141,7 +145,7 @@ func worst(list []driver.Finding) (w driver.Finding) {
 
 // By name: no bus, no permission, and a bus on a socket.
 func TestDiagnoseByName(t *testing.T) {
-	dir := t.TempDir()
+	dir := reachableDir(t)
 	look := func(name string) []driver.Finding {
 		t.Helper()
 		list, err := driver.Diagnose(t.Context(), name)
@@ -169,15 +173,80 @@ func TestDiagnoseByName(t *testing.T) {
 	if f := worst(look("atecc608:bus=unix:" + socket)); f.Severity != driver.Good {
 		t.Errorf("a chip on a socket: %+v", f)
 	}
-	if os.Getuid() != 0 {
-		if err := os.Chmod(socket, 0); err != nil {
-			t.Fatal(err)
-		}
-		if f := worst(look("atecc608:bus=unix:" + socket)); f.Name != "permission" {
-			t.Errorf("no permission: %+v", f)
-		}
+	// Root may do everything, so it looks as somebody else.
+	if err := os.Chmod(socket, 0); err != nil {
+		t.Fatal(err)
+	}
+	f := diagnoseAsUser(t, "atecc608:bus=unix:"+socket)
+	if f.Name != "permission" || f.Severity != driver.Problem || !strings.Contains(f.Cure, "usermod -aG i2c") {
+		t.Errorf("no permission: %+v", f)
 	}
 	if _, err := driver.Diagnose(t.Context(), "atecc608:bus=1;adress=0x60"); err == nil || !strings.Contains(fmt.Sprint(err), "adress") {
 		t.Errorf("an unknown parameter: %v", err)
 	}
+}
+
+// diagnoseAsUser has a child process look, which is not root, and returns the worst
+// that it finds.
+func diagnoseAsUser(t *testing.T, name string) (f driver.Finding) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(exe)
+	c.Env = append(os.Environ(), childEnv+"="+name)
+	if os.Geteuid() == 0 {
+		const nobody = 65534
+		b, err := os.ReadFile(exe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Path = filepath.Join(reachableDir(t), "test")
+		if err := errors.Join(os.WriteFile(c.Path, b, 0o755), os.Chmod(c.Path, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		c.Dir = "/"
+	}
+	out, err := c.Output()
+	if err == nil {
+		err = json.Unmarshal(out, &f)
+	}
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return f
+}
+
+// reachableDir is a directory that every user may look into.
+func reachableDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "atecc608")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+const childEnv = "ATECC608_TEST_DIAGNOSE"
+
+// TestMain is also the child of diagnoseAsUser.
+func TestMain(m *testing.M) {
+	if name := os.Getenv(childEnv); name != "" {
+		list, err := driver.Diagnose(context.Background(), name)
+		if err == nil {
+			err = json.NewEncoder(os.Stdout).Encode(worst(list))
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	m.Run()
 }
