@@ -18,7 +18,7 @@ var tokenFields = []field{
 	{"loginRequired", "whether private keys need the user PIN"},
 	{"userPinSet", "whether there is one"},
 	{"userPin", "ok, low (a wrong one was entered), final (one more wrong PIN locks) or locked"},
-	{"soPin", "the same of the SO PIN"},
+	{"soPin", "the same of the SO PIN; none if the token has no SO"},
 	{"writeProtected", ""},
 	{"minPinLength", "in bytes"}, {"maxPinLength", ""},
 	{"uri", "a pkcs11: URI for the token"},
@@ -120,6 +120,13 @@ func (a *app) info(ctx context.Context, t *cryptoki.Token, listMechs bool) error
 	slices.SortFunc(list, func(a, b mechanismInfo) int { return strings.Compare(a.Name, b.Name) })
 	library := fmt.Sprintf("%s %s (Cryptoki %s)", lib.LibraryDescription, lib.LibraryVersion, lib.CryptokiVersion)
 	j := tokenJSON(info)
+	so, err := soPIN(t, j)
+	if err != nil {
+		return err
+	}
+	if so == noSO {
+		j.SOPIN = noSO
+	}
 	if a.json {
 		return a.printJSON(struct {
 			tokenInfo
@@ -136,7 +143,7 @@ func (a *app) info(ctx context.Context, t *cryptoki.Token, listMechs bool) error
 	rows := [][]string{
 		{"label", j.Label}, {"model", strings.TrimSpace(j.Manufacturer + " " + j.Model)}, {"serial", j.Serial},
 		{"firmware", j.FirmwareVersion}, {"library", library}, {"uri", j.URI},
-		{"user PIN", pinWords(j.UserPINSet, j.LoginRequired, j.UserPIN)}, {"SO PIN", pinWords(j.Initialized, true, j.SOPIN)},
+		{"user PIN", pinWords(j.UserPINSet, j.LoginRequired, j.UserPIN)}, {"SO PIN", so},
 		{"mechanisms", fmt.Sprintf("%d", len(list))},
 	}
 	rows = slices.DeleteFunc(rows, func(row []string) bool { return row[1] == "" })
@@ -157,6 +164,24 @@ func (a *app) info(ctx context.Context, t *cryptoki.Token, listMechs bool) error
 		return err
 	}
 	return a.table(rows)
+}
+
+// noSO is the SO PIN of a token that has no SO.
+const noSO = "none"
+
+// soPIN says what is known of the SO PIN. Of a module in another process that is
+// what its flags say, if anything.
+func soPIN(t *cryptoki.Token, j tokenInfo) (string, error) {
+	m, ok := t.Module().(cryptoki.SOReporter)
+	if !ok && j.SOPIN == "ok" {
+		return "", nil
+	}
+	if ok {
+		if has, err := m.HasSO(t.Slot()); !has || err != nil {
+			return noSO, err
+		}
+	}
+	return pinWords(j.Initialized, true, j.SOPIN), nil
 }
 
 func pinWords(set, required bool, state string) string {
