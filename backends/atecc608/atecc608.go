@@ -10,8 +10,9 @@
 //
 // What a slot of the chip is good for, the chip's configuration says; it is read
 // once. Private keys are in slots. Labels, CKA_ID, certificates and other public
-// objects are in the Store, since the chip has no room for them. Without a Store
-// the token shows what is on the chip, under labels of Options.
+// objects are records in a Store, as the chip has little room for them, or in data
+// slots of the chip, if there is to be nothing else. Without either the token shows
+// what is on the chip, under labels of Options.
 //
 // Nothing is ever locked unless [Token.LockSlot] or [Provision] is called.
 package atecc608
@@ -45,6 +46,13 @@ type Options struct {
 	// none.
 	Store pal.Store
 
+	// Slots are data slots in which the token keeps that instead of in a Store: two
+	// copies, packed, so that a key pair and its certificate want about 800 bytes of
+	// slots. Everybody on the bus reads what is there, and may overwrite it, which
+	// is why the I/O protection key never is. Empty but not nil: those of
+	// DataSlots. Default: none.
+	Slots []int
+
 	// Label is the label of the token. Default: that of the Store, or model and
 	// serial number.
 	Label string
@@ -60,7 +68,7 @@ type Options struct {
 
 	// IOKey is the I/O protection key, 32 bytes, with which keys are imported and
 	// derived secrets come encrypted. Default: what Provision has put into the
-	// Store.
+	// Store; with Slots, none.
 	IOKey []byte
 
 	// Certificates are the families of certificates that pre-provisioned chips
@@ -75,8 +83,8 @@ type Token struct {
 	opts    Options
 	closing func() error // closes what open opened; nil if nothing
 
-	batcher pal.Batcher // nil if the store is none; likewise the next two
-	locker  pal.Locker
+	inSlots *slotStore // the store, if it is in slots; else nil
+	locker  pal.Locker // nil if the store is none; likewise the next
 	watcher pal.Watcher
 
 	mechs  []driver.Mechanism
@@ -144,6 +152,9 @@ func (o *Options) check() error {
 	if len(o.Label) > 32 {
 		return fmt.Errorf("atecc608: options: %w: the label has more than 32 bytes", pkcs11.CKR_ARGUMENTS_BAD)
 	}
+	if o.Store != nil && o.Slots != nil {
+		return fmt.Errorf("atecc608: options: %w: records are in a store or in slots, not in both", pkcs11.CKR_ARGUMENTS_BAD)
+	}
 	for _, n := range o.Free {
 		if n < 0 || n > 15 {
 			return fmt.Errorf("atecc608: options: %w: there is no slot %d that could be free; there are 0 to 15", pkcs11.CKR_ARGUMENTS_BAD, n)
@@ -166,7 +177,13 @@ func (t *Token) start(ctx context.Context) error {
 		}
 		return fmt.Errorf("atecc608: %v: %w: its %s is not locked, so that no key in it is safe; provision it: cryptoki init --config generic --lock", t.dev, pkcs11.CKR_TOKEN_NOT_RECOGNIZED, which)
 	}
-	t.batcher, _ = t.opts.Store.(pal.Batcher)
+	if t.opts.Slots != nil {
+		var err error
+		if t.inSlots, err = newSlotStore(t.dev, t.zone, t.opts.Slots, t.opts.IOKey); err != nil {
+			return err
+		}
+		t.opts.Store = t.inSlots
+	}
 	t.locker, _ = t.opts.Store.(pal.Locker)
 	t.watcher, _ = t.opts.Store.(pal.Watcher)
 	defer t.leave() // there is nobody yet that could be in
@@ -225,14 +242,13 @@ func (t *Token) publish() {
 		SerialNumber:    fmt.Sprintf("%X", serial[1:]),
 		Flags:           pkcs11.CKF_TOKEN_INITIALIZED,
 		MaxSessions:     pkcs11.EffectivelyInfinite,
-		MaxPINLen:       maxPIN,
 		HardwareVersion: pkcs11.Version{Major: revision[2], Minor: revision[3]},
 		Hardware:        true,
 		SlotDescription: fmt.Sprintf("%s at address 0x%02X", t.zone.Model(), t.dev.Address()),
 	}
 	if _, on := t.pinSlot(); on {
 		i.Flags |= pkcs11.CKF_LOGIN_REQUIRED | pkcs11.CKF_USER_PIN_INITIALIZED
-		i.MinPINLen = minPIN
+		i.MinPINLen, i.MaxPINLen = minPIN, maxPIN
 	}
 	if i.Label == "" {
 		i.Label = t.state.label
@@ -338,6 +354,15 @@ func (t *Token) Device() *atecc.Device { return t.dev }
 
 // Config is the configuration zone as it was last read or changed.
 func (t *Token) Config() config.Zone { return config.Zone(t.dev.Config()) }
+
+// RecordSlots are the slots in which the token keeps its records, none if it has a
+// Store for them.
+func (t *Token) RecordSlots() []int {
+	if t.inSlots == nil {
+		return nil
+	}
+	return slices.Clone(t.inSlots.slots)
+}
 
 // Close lets the chip sleep and closes what opening by name has opened.
 func (t *Token) Close() error {

@@ -26,7 +26,7 @@ func (t *Token) CreateObject(ctx context.Context, template pkcs11.Template, repl
 		return t.importSecret(ctx, template, replaces)
 	}
 	if t.opts.Store == nil {
-		return nil, fmt.Errorf("atecc608: %w: there is no store, and the chip has no room for such objects; name a directory (dir=PATH)", pkcs11.CKR_TOKEN_WRITE_PROTECTED)
+		return nil, fmt.Errorf("atecc608: %w: there is no store for such objects; name a directory (dir=PATH), or have them in data slots of the chip (store=slots)", pkcs11.CKR_TOKEN_WRITE_PROTECTED)
 	}
 	r := &record{name: newName(), slot: -1, main: template.Clone()}
 	if pkcs11.ObjectClass(template.Uint(pkcs11.CKA_CLASS)) == pkcs11.CKO_PUBLIC_KEY {
@@ -66,7 +66,7 @@ func (t *Token) choosePublic(ctx context.Context, r *record, gone []part) error 
 	}
 	for n := range config.Slots {
 		s := t.zone.Slot(n)
-		if !s.PublicKey() || s.Validated() || !s.WritesClear() || t.publicLabel(n) != r.main.Text(pkcs11.CKA_LABEL) {
+		if !s.PublicKey() || t.inSlots.keeps(n) || s.Validated() || !s.WritesClear() || t.publicLabel(n) != r.main.Text(pkcs11.CKA_LABEL) {
 			continue
 		}
 		have := t.recordOf(n)

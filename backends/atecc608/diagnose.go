@@ -345,23 +345,32 @@ func (d *diagnosis) random(ctx context.Context, dev *atecc.Device, z *config.Zon
 
 // records compares the store with the chip.
 func (d *diagnosis) records(ctx context.Context, dev *atecc.Device, z *config.Zone, opts *Options) {
-	if opts.Store == nil || !z.DataLocked() {
+	if opts.Store == nil && opts.Slots == nil || !z.DataLocked() {
 		return
 	}
-	c, err := loadChip(opts.Store)
+	store, where := opts.Store, "the directory"
+	if store == nil {
+		s, err := newSlotStore(dev, *z, opts.Slots, opts.IOKey)
+		if err != nil {
+			d.problem("store", "name slots that are for data: cryptoki slot list", "%v", err)
+			return
+		}
+		store, where = s, s.String()
+	}
+	c, err := loadChip(store)
 	switch {
 	case notThere(err):
-		d.warn("store", "nothing, unless there should be: check the name of the directory", "the directory holds no record of a chip yet")
+		d.warn("store", "nothing, unless there should be: check the name of "+where, "%s: there is no record of a chip yet", where)
 		return
 	case err != nil:
-		d.problem("store", "restore the directory, or begin with an empty one: the keys stay in the chip", "%v", err)
+		d.problem("store", "restore "+where+", or begin with an empty one: the keys stay in the chip", "%v", err)
 		return
 	case c.serial != z.Serial():
 		d.problem("store", "name the directory of this chip", "the directory belongs to the chip %X, this one is %X", c.serial, z.Serial())
 		return
 	}
 	clear(c.ioKey)
-	names, err := opts.Store.Names()
+	names, err := store.Names()
 	if err != nil {
 		d.problem("store", "see the message", "%v", err)
 		return
@@ -371,20 +380,20 @@ func (d *diagnosis) records(ctx context.Context, dev *atecc.Device, z *config.Zo
 		if !isObject(name) {
 			continue
 		}
-		b, err := opts.Store.Load(name)
+		b, err := store.Load(name)
 		var r *record
 		if err == nil {
 			r, err = parseRecord(name, b)
 		}
 		if err != nil {
-			d.problem("store", "restore the directory; the keys stay in the chip", "record %s: %v", name, err)
+			d.problem("store", "restore "+where+"; the keys stay in the chip", "record %s: %v", name, err)
 			continue
 		}
 		if d.key(ctx, dev, z, r) {
 			good++
 		}
 	}
-	d.good("store", "%d objects of the directory are what the chip has", good)
+	d.good("store", "%d objects of %s are what the chip has", good, where)
 }
 
 // key reports whether the key of a record is in its slot.

@@ -234,9 +234,18 @@ func (t *Token) saveChip() error {
 	if t.opts.Store == nil {
 		return nil
 	}
-	b := t.state.marshal()
+	return saveChip(t.opts.Store, t.state)
+}
+
+func saveChip(store pal.Store, c *chipState) error {
+	if _, ok := store.(*slotStore); ok {
+		// Everybody may read it.
+		public := *c
+		public.ioKey, c = nil, &public
+	}
+	b := c.marshal()
 	defer clear(b)
-	if err := t.opts.Store.Save(chipRecord, b); err != nil {
+	if err := store.Save(chipRecord, b); err != nil {
 		return storeError("record of the chip", err)
 	}
 	return nil

@@ -94,6 +94,9 @@ func (t *Token) WriteData(ctx context.Context, slot, off int, data []byte) error
 	if s := t.zone.Slot(slot); !s.WritesClear() && !s.WritesInvalid() {
 		return fmt.Errorf("atecc608: slot %d: %w: %s", slot, pkcs11.CKR_ACTION_PROHIBITED, stays(s.Locked))
 	}
+	if t.inSlots.keeps(slot) {
+		return fmt.Errorf("atecc608: slot %d: %w: the token keeps its records there", slot, pkcs11.CKR_ACTION_PROHIBITED)
+	}
 	if r := t.recordOf(slot); r != nil {
 		return fmt.Errorf("atecc608: slot %d: %w: it holds the object %q; destroy that first", slot, pkcs11.CKR_ACTION_PROHIBITED, r.main.Text(pkcs11.CKA_LABEL))
 	}

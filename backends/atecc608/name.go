@@ -31,6 +31,8 @@ func init() { driver.Register("atecc608", openName) }
 //	dir=PATH           the directory of the records, kept by fileflash
 //	create=true        make the directory if it does not exist
 //	readonly=true      change nothing in it
+//	store=slots        keep the records in data slots of the chip: Options.Slots
+//	store=8,10,12      in these
 //	label=TEXT         label of the token
 //	free=2,3,4         slots whose keys may be overwritten: Options.Free
 //	labels=0:A,2:B     labels of keys that the directory does not know
@@ -63,7 +65,7 @@ func parseName(params *driver.Params) (*name, error) {
 	}
 	n.opts.Chip.Address = uint16(params.Int("address", 0, 0x08, 0x77))
 	n.opts.Label = params.String("label", "")
-	free, labels := params.String("free", ""), params.String("labels", "")
+	free, labels, store := params.String("free", ""), params.String("labels", ""), params.String("store", "")
 	if err := params.Unused(); err != nil {
 		return nil, fmt.Errorf("%w: %w", pkcs11.CKR_ARGUMENTS_BAD, err)
 	}
@@ -76,15 +78,27 @@ func parseName(params *driver.Params) (*name, error) {
 	if n.dir == "" && (n.flash.Create || n.flash.ReadOnly) {
 		return nil, bad("create and readonly are about a directory: name it (dir=PATH)")
 	}
-	for f := range strings.SplitSeq(free, ",") {
-		if f = strings.TrimSpace(f); f == "" {
-			continue
+	if n.dir != "" && store != "" {
+		return nil, bad("records are in a directory (dir) or in slots (store), not in both")
+	}
+	if store == "slots" {
+		n.opts.Slots = []int{} // all that suit
+		store = ""
+	}
+	for _, list := range []struct {
+		name, text string
+		slots      *[]int
+	}{{"free", free, &n.opts.Free}, {"store", store, &n.opts.Slots}} {
+		for f := range strings.SplitSeq(list.text, ",") {
+			if f = strings.TrimSpace(f); f == "" {
+				continue
+			}
+			slot, err := strconv.ParseUint(f, 10, 8)
+			if err != nil || slot > 15 {
+				return nil, bad("%s: %q is no slot; they are 0 to 15, separated by commas", list.name, f)
+			}
+			*list.slots = append(*list.slots, int(slot))
 		}
-		slot, err := strconv.ParseUint(f, 10, 8)
-		if err != nil || slot > 15 {
-			return nil, bad("free: %q is no slot; they are 0 to 15, separated by commas", f)
-		}
-		n.opts.Free = append(n.opts.Free, int(slot))
 	}
 	for l := range strings.SplitSeq(labels, ",") {
 		if l = strings.TrimSpace(l); l == "" {

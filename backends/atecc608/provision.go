@@ -29,8 +29,11 @@ type ProvisionOptions struct {
 	// Store is the token's. It gets the I/O protection key, before the chip does.
 	Store pal.Store
 
+	// Slots are those of Options.Slots, if there is no Store. They get the label.
+	Slots []int
+
 	// IOKey is the I/O protection key, 32 bytes. Default: that in the Store, or a
-	// random one.
+	// random one. Slots keep none, so that with them it must be given.
 	IOKey []byte
 
 	// PIN is the user's, for a configuration that asks for one.
@@ -63,9 +66,11 @@ type Provisioning struct {
 	Want  config.Zone // as it will be
 	Steps []Step
 
-	dev   *atecc.Device
-	opts  ProvisionOptions
-	state *chipState
+	dev     *atecc.Device
+	opts    ProvisionOptions
+	inSlots *slotStore // nil if the records are not in slots
+	named   bool       // the slots have the label already
+	state   *chipState
 }
 
 // ErrNotLocked says that a chip was provisioned as far as it goes without locking
@@ -115,6 +120,18 @@ func (p *Provisioning) plan(ctx context.Context) error {
 	} else if !p.Zone.Locked() {
 		return fmt.Errorf("atecc608: provision: %w: the chip is not configured; name a configuration, such as generic", pkcs11.CKR_ARGUMENTS_BAD)
 	}
+	if p.opts.Slots != nil {
+		if slot, on := p.Want.IOProtection(); on && p.opts.IOKey == nil && !p.Zone.Slot(slot).Locked {
+			return fmt.Errorf("atecc608: provision: %w: the I/O protection key cannot be kept in slots that everybody may read; give one (io-key=FILE)", pkcs11.CKR_ARGUMENTS_BAD)
+		}
+		var err error
+		if p.inSlots, err = newSlotStore(p.dev, p.Want, p.opts.Slots, p.opts.IOKey); err != nil {
+			return err
+		}
+		if p.Zone.DataLocked() { // before, it is not read
+			p.opts.Store = p.inSlots
+		}
+	}
 	if err := p.loadState(); err != nil {
 		return err
 	}
@@ -138,7 +155,13 @@ func (p *Provisioning) plan(ctx context.Context) error {
 		return err
 	}
 	add(true, dataLocked, func(ctx context.Context) error { return p.dev.LockData(ctx, nil) }, "lock the data zone: from then on the policies of the slots are in force")
-	if slot, on := p.Want.IOProtection(); on && p.Want.Slot(slot).Lockable() && (p.opts.Store != nil || p.opts.IOKey != nil) {
+	if p.inSlots != nil && p.opts.Label != "" {
+		add(false, p.named, func(context.Context) error {
+			p.opts.Store = p.inSlots
+			return p.saveState()
+		}, "write the label into %v", p.inSlots)
+	}
+	if slot, on := p.Want.IOProtection(); on && p.Want.Slot(slot).Lockable() && p.keepsIOKey() {
 		add(true, p.Zone.Slot(slot).Locked && dataLocked, func(ctx context.Context) error {
 			// A key that is not the one we know would be locked out for ever.
 			if err := p.verifyIOKey(ctx, slot); err != nil {
@@ -150,13 +173,18 @@ func (p *Provisioning) plan(ctx context.Context) error {
 	return nil
 }
 
+// keepsIOKey reports whether the I/O protection key is known, or is made and kept.
+func (p *Provisioning) keepsIOKey() bool {
+	return p.opts.IOKey != nil || p.opts.Store != nil && p.inSlots == nil
+}
+
 type adder func(final, done bool, run func(context.Context) error, format string, args ...any)
 
 // planSecrets adds the steps that write the I/O protection key and the PIN. A chip
 // whose policies are in force takes them where those allow it.
 func (p *Provisioning) planSecrets(ctx context.Context, add adder) error {
 	slot, on := p.Want.IOProtection()
-	if on && (p.opts.Store != nil || p.opts.IOKey != nil) {
+	if on && p.keepsIOKey() {
 		s, have := p.Want.Slot(slot), p.Zone.Slot(slot)
 		done := p.Zone.DataLocked() && have.Locked
 		switch {
@@ -202,6 +230,7 @@ func (p *Provisioning) loadState() error {
 			if c.serial != p.state.serial {
 				return fmt.Errorf("atecc608: provision: %w: the store belongs to the chip with serial number %X, this one has %X; give each chip a store of its own", pkcs11.CKR_TOKEN_NOT_RECOGNIZED, c.serial, p.state.serial)
 			}
+			p.named = c.label == p.opts.Label
 			if p.opts.Label != "" {
 				c.label = p.opts.Label
 			}
@@ -218,12 +247,7 @@ func (p *Provisioning) saveState() error {
 	if p.opts.Store == nil {
 		return nil
 	}
-	b := p.state.marshal()
-	defer clear(b)
-	if err := p.opts.Store.Save(chipRecord, b); err != nil {
-		return storeError("record of the chip", err)
-	}
-	return nil
+	return saveChip(p.opts.Store, p.state)
 }
 
 // verifyIOKey has the chip prove that it holds the key that the host knows.
@@ -283,7 +307,7 @@ func ProvisionName(ctx context.Context, params *driver.Params, opts *ProvisionOp
 		return nil, nil, err
 	}
 	o := *opts
-	o.Chip = n.opts.Chip
+	o.Chip, o.Slots = n.opts.Chip, n.opts.Slots
 	n.flash.Create = n.dir != "" && !o.DryRun
 	var read Options
 	if err := n.read(&read); err != nil {

@@ -56,7 +56,7 @@ func (t *Token) readSlots(ctx context.Context) error {
 	slots := make(map[int]*chipSlot)
 	for n := range config.Slots {
 		s := t.zone.Slot(n)
-		if !s.ReadsClear() {
+		if !s.ReadsClear() || t.inSlots.keeps(n) {
 			continue
 		}
 		c, err := t.readSlot(ctx, s)

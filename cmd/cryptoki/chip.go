@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/go-cryptoki/cryptoki/backends/atecc608"
@@ -167,6 +168,7 @@ var slotListCommand = command{
 	json: []field{
 		{"slot", "its number"}, {"policy", "what its configuration bits mean, in words"},
 		{"locked", "whether its content is locked for ever"}, {"lockable", "whether it could be"},
+		{"records", "whether the token keeps its labels and certificates there (store=slots)"},
 		{"slotConfig", "the 16 bits"}, {"keyConfig", "the 16 bits"},
 	},
 	array:   true,
@@ -183,6 +185,7 @@ type slotInfo struct {
 	Policy     string `json:"policy"`
 	Locked     bool   `json:"locked"`
 	Lockable   bool   `json:"lockable"`
+	Records    bool   `json:"records"`
 	SlotConfig uint16 `json:"slotConfig"`
 	KeyConfig  uint16 `json:"keyConfig"`
 }
@@ -193,8 +196,12 @@ func (a *app) listSlots(t *atecc608.Token) error {
 	rows := [][]string{{"SLOT", "POLICY"}}
 	for n := range config.Slots {
 		s := z.Slot(n)
-		list = append(list, slotInfo{n, s.Describe(), s.Locked, s.Lockable(), s.Config, s.Key})
-		rows = append(rows, []string{fmt.Sprint(n), s.Describe()})
+		policy, records := s.Describe(), slices.Contains(t.RecordSlots(), n)
+		list = append(list, slotInfo{n, policy, s.Locked, s.Lockable(), records, s.Config, s.Key})
+		if records {
+			policy = "records; " + policy
+		}
+		rows = append(rows, []string{fmt.Sprint(n), policy})
 	}
 	if a.json {
 		return a.printJSON(list)

@@ -23,7 +23,8 @@ A chip (atecc608:) becomes a token once, by --config: the configuration, its 128
 bytes and what each slot is for are shown; --lock, which is asked for and can
 never be undone, makes it final. What was interrupted goes on when the same
 command is given again. generic is a TLS identity, generic-pin the same with a
-user PIN, keep a chip that comes configured.`,
+user PIN, generic-slots the same for a token that keeps its labels and certificates
+in the chip (store=slots), keep a chip that comes configured.`,
 	pins: wantUser | wantSO,
 	json: tokenFields,
 	example: []example{
@@ -42,7 +43,7 @@ user PIN, keep a chip that comes configured.`,
 		o.flag(&yes, "yes,y", "do not ask before --erase and --lock")
 		o.flag(&noPIN, "no-user-pin", "set no user PIN: for a token that needs none, or one that the SO sets later")
 		o.flag(&backup, "backup", "let backup copy keys that are not extractable: the SO's decision, for as long as the token lives")
-		o.str(&chip.config, "config", "NAME|FILE", "configure a chip: generic, generic-pin, keep, or a file")
+		o.str(&chip.config, "config", "NAME|FILE", "configure a chip: generic, generic-pin, generic-slots, keep, or a file")
 		o.flag(&chip.lock, "lock", "lock the chip, for ever")
 		o.flag(&chip.dryRun, "dry-run", "show what there is to do to a chip, and change nothing")
 		return func(ctx context.Context, a *app, _ []string) error {
