@@ -1,56 +1,38 @@
 package soft
 
 import (
-	"os"
-	"os/exec"
-	"regexp"
 	"runtime"
-	"strconv"
-	"sync"
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki/pal"
-	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
-// TestManyLoginsInLittleMemory has a process that many log in at once, to four
-// tokens, need the memory of one Argon2id and not more.
-func TestManyLoginsInLittleMemory(t *testing.T) {
-	const child = "SOFT_MANY_LOGINS"
-	if os.Getenv(child) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestManyLoginsInLittleMemory$", "-test.v")
-		cmd.Env = append(os.Environ(), child+"=1")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		peak := regexp.MustCompile(`heap: (\d+) KiB`).FindSubmatch(out)
-		if peak == nil {
-			t.Fatalf("it has not said how much memory it needed:\n%s", out)
-		}
-		kib, err := strconv.Atoi(string(peak[1]))
-		must(t, err)
-		// The addresses that the heap has had, which are not all memory at a time.
-		if kib > 3*int(DefaultKDF.MemoryKiB) {
-			t.Errorf("it needed %d KiB, of which Argon2id uses %d", kib, DefaultKDF.MemoryKiB)
-		}
-		return
+// TestMemory keeps an eye on what an object costs while a token is open: less
+// than 1.5 KiB, apart from what the store takes.
+func TestMemory(t *testing.T) {
+	const n = 2000
+	store := new(pal.Mem)
+	token := newToken(t, store)
+	login(t, token)
+	fill(t, token, n)
+	must(t, token.Close())
+	before := heap()
+	token = openToken(t, store)
+	login(t, token)
+	list := objects(t, token)
+	after := heap()
+	if per := (int64(after) - int64(before)) / n; per > 1536 || len(list) != n {
+		t.Errorf("%d objects take %d bytes each", len(list), per)
+	} else {
+		t.Logf("%d bytes each", per)
 	}
-	var all sync.WaitGroup
-	for range 4 {
-		token, err := New(new(pal.Mem), nil)
-		must(t, err)
-		must(t, token.InitToken(ctx, soPIN, "gateway"))
-		for range 4 {
-			all.Go(func() {
-				if err := token.Login(ctx, pkcs11.CKU_SO, soPIN); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-	}
-	all.Wait()
+	runtime.KeepAlive(list)
+}
+
+func heap() uint64 {
 	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
 	runtime.ReadMemStats(&m)
-	t.Logf("heap: %d KiB", m.HeapSys>>10)
+	return m.HeapAlloc
 }
