@@ -74,6 +74,7 @@ func main() {
 func report(w io.Writer, r io.Reader) counts {
 	var c counts
 	output := map[string][]string{} // by package and test, while it runs
+	crash := map[string][]string{}  // by package, from where it says so
 	failed := map[string]bool{}     // packages with a failed test
 	skipped := map[string]map[string]int{}
 	in := bufio.NewScanner(r)
@@ -89,6 +90,12 @@ func report(w io.Writer, r io.Reader) counts {
 		case "build-output":
 			fmt.Fprint(w, e.Output)
 		case "output":
+			// The stacks of all goroutines are put down to whatever test said
+			// something last, even to one that passes meanwhile.
+			if crash[e.Package] != nil || crashes(e.Output) {
+				crash[e.Package] = append(crash[e.Package], e.Output)
+				continue
+			}
 			if e.Test == "" {
 				if !silent(e.Output) {
 					fmt.Fprint(w, e.Output)
@@ -99,13 +106,16 @@ func report(w io.Writer, r io.Reader) counts {
 		case "pass", "fail", "skip":
 			if e.Test == "" {
 				// A test that is still running when its package ends has crashed it.
-				for other, lines := range output {
+				for _, other := range slices.Sorted(maps.Keys(output)) {
 					if strings.HasPrefix(other, id) {
 						c.failed++
 						failed[e.Package] = true
-						fmt.Fprint(w, strings.Join(lines, ""))
+						fmt.Fprint(w, strings.Join(output[other], ""))
 						delete(output, other)
 					}
+				}
+				if e.Action == "fail" {
+					fmt.Fprint(w, strings.Join(crash[e.Package], ""))
 				}
 				for _, why := range slices.Sorted(maps.Keys(skipped[e.Package])) {
 					fmt.Fprintf(w, "    %d skipped: %s\n", skipped[e.Package][why], why)
@@ -140,6 +150,12 @@ func report(w io.Writer, r io.Reader) counts {
 func silent(line string) bool {
 	return line == "PASS\n" || line == "FAIL\n" || strings.Contains(line, "[no test files]") ||
 		strings.HasPrefix(line, "coverage:")
+}
+
+// crashes reports whether a line is the first of those with which a Go program
+// ends that panics, runs out of time or is killed.
+func crashes(line string) bool {
+	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.HasPrefix(line, "SIGQUIT: ")
 }
 
 // place is where a test logged a line.
