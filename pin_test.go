@@ -94,24 +94,3 @@ func TestPINFromCredential(t *testing.T) {
 		t.Errorf("outside of a unit: error %v", err)
 	}
 }
-
-func TestPINFromFD(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.WriteString("12345678\n")
-	w.Close()
-	source := cryptoki.PINFromFD(int(r.Fd()))
-	for range 2 { // the second time from memory, wiped in between as a Token does
-		pin, err := source(t.Context(), pkcs11.CKU_USER, pkcs11.TokenInfo{})
-		if err != nil || string(pin) != "12345678" {
-			t.Fatalf("%q, error %v", pin, err)
-		}
-		clear(pin)
-	}
-	runtime.KeepAlive(r)
-	if _, err := ask(cryptoki.PINFromFD(-1)); err == nil || !strings.Contains(err.Error(), "file descriptor -1") {
-		t.Errorf("-1: error %v", err)
-	}
-}

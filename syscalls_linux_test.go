@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -119,12 +119,12 @@ func TestSyncsAndBytes(t *testing.T) {
 		return
 	}
 	strace := need.Program(t, "strace", "strace")
-	if out, err := exec.CommandContext(t.Context(), strace, "-o", os.DevNull, "true").CombinedOutput(); err != nil {
+	if out, err := proc.Command(t, strace, "-o", os.DevNull, "true").CombinedOutput(); err != nil {
 		need.Missing(t, "strace may not trace here: %v %s", err, out)
 	}
 	dir := filepath.Join(t.TempDir(), "token")
 	trace := filepath.Join(t.TempDir(), "trace")
-	cmd := exec.Command(strace, "-f", "-y", "-qq", "-s", "64", "-o", trace,
+	cmd := proc.Command(t, strace, "-f", "-y", "-qq", "-s", "64", "-o", trace,
 		"-e", "trace=openat,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,sync_file_range,syncfs,sync,msync,rename,renameat,renameat2,ftruncate",
 		os.Args[0], "-test.run=^TestSyncsAndBytes$", "-test.count=1")
 	cmd.Env = append(os.Environ(), "CRYPTOKI_TRACED="+dir, "GORACE=")

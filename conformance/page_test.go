@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/xml"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/go-cryptoki/cryptoki/conformance"
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 )
 
 // twoReports are of a token that behaves and of one that has no RSA and a fault.
@@ -62,7 +62,7 @@ func TestHTMLInABrowser(t *testing.T) {
 	}
 	look := func(fragment string) string {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+		cmd := proc.Command(t, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 			"--disable-background-networking", "--disable-component-update", "--disable-sync",
 			"--user-data-dir="+filepath.Join(dir, "profile"), "--dump-dom", "file://"+file+"#"+fragment)
 		out, err := cmd.Output()

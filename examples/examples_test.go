@@ -11,20 +11,23 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki/examples/internal/factory"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 )
 
-type programs struct{ bin, dir string }
+type programs struct {
+	t        *testing.T
+	bin, dir string
+}
 
 func build(t *testing.T) programs {
 	t.Helper()
-	p := programs{t.TempDir(), t.TempDir()}
-	out, err := exec.Command("go", "build", "-o", p.bin+"/", "./tls-client", "./provision", "./ota-verify").CombinedOutput()
+	p := programs{t, t.TempDir(), t.TempDir()}
+	out, err := proc.Command(t, "go", "build", "-o", p.bin+"/", "./tls-client", "./provision", "./ota-verify").CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
@@ -34,7 +37,7 @@ func build(t *testing.T) programs {
 // run runs a program in the directory of the test.
 func (p programs) run(input, name string, args ...string) (stdout, stderr string, err error) {
 	var o, e bytes.Buffer
-	cmd := exec.Command(filepath.Join(p.bin, name), args...)
+	cmd := proc.Command(p.t, filepath.Join(p.bin, name), args...)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = p.dir, strings.NewReader(input), &o, &e
 	err = cmd.Run()
 	return o.String(), e.String(), err

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sort"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 )
 
 // constantsTxt returns the lines of constants.txt: fields of name, value and
@@ -49,7 +49,7 @@ func TestConstantsAreGenerated(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "constants.txt"), text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), tool, "run", gen)
+	cmd := proc.Command(t, tool, "run", gen)
 	cmd.Dir = dir
 	// The generator runs here, whatever the tests are built for.
 	cmd.Env = append(os.Environ(), "GOOS=", "GOARCH=", "GOFLAGS=", "GOWORK=off")

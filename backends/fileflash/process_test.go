@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pal/paltest"
 )
@@ -49,7 +50,7 @@ func child(t *testing.T, what string, args ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	c := exec.Command(exe, args...)
+	c := proc.Command(t, exe, args...)
 	c.Env = append(os.Environ(), "FILEFLASH_CHILD="+what)
 	return c
 }

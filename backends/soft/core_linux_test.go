@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	cryptoki "github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
 	"github.com/go-cryptoki/cryptoki/backends/soft"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -40,15 +40,15 @@ func TestSecretsAreGoneAfterLogout(t *testing.T) {
 	must(t, err)
 	must(t, store.Close())
 
-	child := exec.Command(os.Args[0], "-test.run=^TestSecretsAreGoneAfterLogout$", "-test.v")
-	child.Env = append(os.Environ(), childDir+"="+dir)
-	in, err := child.StdinPipe()
+	c := proc.Command(t, os.Args[0], "-test.run=^TestSecretsAreGoneAfterLogout$", "-test.v")
+	c.Env = append(os.Environ(), childDir+"="+dir)
+	in, err := c.StdinPipe()
 	must(t, err)
-	out, err := child.StdoutPipe()
+	out, err := c.StdoutPipe()
 	must(t, err)
-	child.Stderr = os.Stderr
-	must(t, child.Start())
-	defer child.Wait()
+	c.Stderr = os.Stderr
+	must(t, c.Start())
+	defer c.Wait()
 	defer in.Close()
 	if _, err := in.Write(append(bytes.Clone(pin), '\n')); err != nil {
 		t.Fatal(err)
@@ -66,13 +66,13 @@ func TestSecretsAreGoneAfterLogout(t *testing.T) {
 		}
 	}
 	wait("logged in")
-	during := memory(t, child.Process.Pid)
+	during := memory(t, c.Process.Pid)
 	if found := search(during, secrets); !slices.Contains(found, "the token key") {
 		t.Errorf("while logged in, %v are found, and not the token key: this test does not look everywhere", found)
 	}
 	fmt.Fprintln(in, "log out")
 	wait("logged out")
-	after := memory(t, child.Process.Pid)
+	after := memory(t, c.Process.Pid)
 	for _, name := range search(after, secrets) {
 		if kept(name) {
 			t.Logf("after logout, %s is in memory: Go keeps a copy that nobody can clear", name)

@@ -18,6 +18,7 @@ import (
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
 	"github.com/go-cryptoki/cryptoki/backends/tpm"
 	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -82,7 +83,7 @@ type process struct {
 
 func start(t testing.TB, socket, dir string) process {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	cmd := proc.Command(t, os.Args[0])
 	cmd.Env = append(os.Environ(), "TPM_TEST_SOCKET="+socket, "TPM_TEST_DIR="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/go-cryptoki/cryptoki/backends/tpm/tss2"
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/internal/keys"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -46,7 +46,7 @@ func openssl(t *testing.T, sim *tpmtest.TPM, stdin []byte, args ...string) []byt
 	tpmtest.NeedProvider(t)
 	sim.Disconnect()
 	args = append(args, "-provider", "tpm2", "-provider", "default", "-propquery", "?provider=tpm2")
-	command := exec.Command("openssl", args...)
+	command := proc.Command(t, "openssl", args...)
 	command.Env = append(os.Environ(), "TPM2OPENSSL_TCTI="+sim.TCTI())
 	command.Stdin = bytes.NewReader(stdin)
 	var stderr bytes.Buffer

@@ -10,13 +10,14 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki/backends/atecc608/ateccsim"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 )
 
 // start runs the program until the returned function stops it, which returns its
@@ -313,7 +314,7 @@ func TestTermination(t *testing.T) {
 	dir := t.TempDir()
 	file, socket := filepath.Join(dir, "chip"), filepath.Join(dir, "s")
 	for life := range 2 {
-		cmd := exec.Command(os.Args[0], "--state", file, "--timing", "full", "--listen", "unix:"+socket, "--config", "generic")
+		cmd := proc.Command(t, os.Args[0], "--state", file, "--timing", "full", "--listen", "unix:"+socket, "--config", "generic")
 		cmd.Env = append(os.Environ(), "ATECC_SIM=1")
 		stderr, err := cmd.StderrPipe()
 		if err != nil {
@@ -322,7 +323,6 @@ func TestTermination(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = cmd.Process.Kill() })
 		lines := bufio.NewScanner(stderr)
 		for lines.Scan() && !strings.Contains(lines.Text(), "at address") {
 			if !strings.Contains(lines.Text(), "is used") || life == 0 {
@@ -334,7 +334,10 @@ func TestTermination(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = b.Tx(0, []byte{0}, nil)
-		for b.Tx(0x60, []byte{0}, nil) != nil { // until it is awake
+		for end := time.Now().Add(time.Minute); b.Tx(0x60, []byte{0}, nil) != nil; {
+			if time.Now().After(end) {
+				t.Fatal("it does not wake up")
+			}
 		}
 		if err := b.Tx(0x60, frame(0x24, 1, 1, nil), nil); err != nil { // Counter 1 up, 25 ms
 			t.Fatal(err)

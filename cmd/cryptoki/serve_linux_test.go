@@ -15,6 +15,7 @@ import (
 
 	cryptoki "github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/rpc"
 )
 
@@ -54,23 +55,24 @@ func TestServeUnderSystemd(t *testing.T) {
 			heard <- string(b[:n])
 		}
 	}()
-	// until waits for a message, and skips others.
+	// until waits for a message, and skips others: the watchdog's come for ever.
 	until := func(want string) {
 		t.Helper()
-		for {
+		for late := time.After(30 * time.Second); ; {
 			select {
-			case got := <-heard:
+			case got, ok := <-heard:
+				require.True(t, ok, "nothing more is heard")
 				if strings.HasPrefix(got, want) {
 					return
 				}
-			case <-time.After(30 * time.Second):
+			case <-late:
 				t.Fatalf("no %s", want)
 			}
 		}
 	}
 
 	// systemd names the process that the socket is for.
-	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ WATCHDOG_PID=$$ exec "$0" serve --config "$1"`, program, conf)
+	cmd := proc.Command(t, "sh", "-c", `LISTEN_PID=$$ WATCHDOG_PID=$$ exec "$0" serve --config "$1"`, program, conf)
 	cmd.ExtraFiles = []*os.File{passed}
 	cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "NOTIFY_SOCKET="+filepath.Join(dir, "notify"), "WATCHDOG_USEC=300000")
 	var log bytes.Buffer
@@ -79,7 +81,6 @@ func TestServeUnderSystemd(t *testing.T) {
 	passed.Close()
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	t.Cleanup(func() { cmd.Process.Kill() })
 
 	until("READY=1")
 	c, err := rpc.Dial(t.Context(), socket, nil)
@@ -125,6 +126,6 @@ func TestUnits(t *testing.T) {
 		b = bytes.ReplaceAll(b, []byte("User=cryptoki\n"), nil)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, unit), b, 0o644))
 	}
-	out, err := exec.CommandContext(t.Context(), analyze, "verify", filepath.Join(dir, "cryptoki.service"), filepath.Join(dir, "cryptoki.socket")).CombinedOutput()
+	out, err := proc.Command(t, analyze, "verify", filepath.Join(dir, "cryptoki.service"), filepath.Join(dir, "cryptoki.socket")).CombinedOutput()
 	require.NotContains(t, string(out), "cryptoki.s", "%v", err)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"golang.org/x/sys/unix"
 )
 
@@ -62,13 +63,12 @@ func newConsole(t *testing.T, args ...string) *console {
 	if err := os.Symlink(self, link); err != nil {
 		t.Fatal(err)
 	}
-	c.cmd = exec.Command(link, args...)
+	c.cmd = proc.Command(t, link, args...)
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = tty, tty, tty
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.cmd.Process.Kill() })
 	return c
 }
 

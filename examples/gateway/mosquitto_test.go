@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/examples/internal/factory"
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 )
 
 // A mosquitto is a broker that runs for a test, and demands certificates.
@@ -73,7 +73,7 @@ connection_messages true
 		if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(conf), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command(program, "-c", "conf")
+		cmd := proc.Command(t, program, "-c", "conf")
 		cmd.Dir = dir
 		stderr, err := cmd.StderrPipe()
 		if err != nil {
@@ -130,7 +130,11 @@ func (m *mosquitto) end() {
 func (m *mosquitto) saw(t *testing.T, pattern string) bool {
 	re := regexp.MustCompile(pattern)
 	ctx := deadline(t)
-	defer context.AfterFunc(ctx, m.more.Broadcast)()
+	defer context.AfterFunc(ctx, func() {
+		m.mu.Lock() // not between a look at ctx and the wait
+		defer m.mu.Unlock()
+		m.more.Broadcast()
+	})()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for ; ; m.seen++ {

@@ -262,11 +262,13 @@ func TestRestart(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	ctx := t.Context()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
-	d := start(t, &Config{Metrics: address, Tokens: []Token{{Name: softToken(t)}}})
+	d := start(t, &Config{Metrics: "127.0.0.1:0", Tokens: []Token{{Name: softToken(t)}}})
+	var address string
+	require.Eventually(t, func() bool {
+		_, address, _ = strings.Cut(d.log.String(), "msg=metrics address=")
+		address, _, _ = strings.Cut(address, "\n")
+		return address != ""
+	}, 10*time.Second, time.Millisecond)
 	c := dial(t, d.socket)
 	s, err := c.OpenSession(ctx, 1, rw)
 	require.NoError(t, err)

@@ -2,9 +2,10 @@ package need
 
 import (
 	"os"
-	"os/exec"
 	"syscall"
 	"testing"
+
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 )
 
 // Mounts returns what gives a child process mounts of its own, and the right to
@@ -18,7 +19,7 @@ func Mounts(t testing.TB) *syscall.SysProcAttr {
 			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
 		}
 	}
-	c := exec.CommandContext(t.Context(), Program(t, "mount", "mount"), "-t", "tmpfs", "none", t.TempDir())
+	c := proc.Command(t, Program(t, "mount", "mount"), "-t", "tmpfs", "none", t.TempDir())
 	c.SysProcAttr = attr()
 	if out, err := c.CombinedOutput(); err != nil {
 		Missing(t, "a user may not mount in a namespace here: %v %s", err, out)

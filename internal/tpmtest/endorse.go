@@ -5,11 +5,11 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 )
 
 // endorse makes endorsement keys and their certificates in the state directory,
@@ -45,7 +45,7 @@ func (s *TPM) endorse() {
 		"create_certs_tool_config = "+authority,
 		"create_certs_tool_options = "+options,
 		"active_pcr_banks = sha256")
-	command := exec.Command(setup, "--tpm2", "--tpmstate", s.state(),
+	command := proc.Command(s.t, setup, "--tpm2", "--tpmstate", s.state(),
 		"--create-ek-cert", "--ecc", "--config", conf)
 	if output, err := command.CombinedOutput(); err != nil {
 		s.t.Fatalf("swtpm_setup: %v\n%s", err, output)

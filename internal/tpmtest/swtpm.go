@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/google/go-tpm/tpm2/transport"
 )
 
@@ -323,7 +324,7 @@ func NeedProvider(t testing.TB) {
 	t.Helper()
 	openssl := need.Program(t, "openssl", "openssl")
 	// The provider itself loads only where it finds a TPM.
-	output, err := exec.CommandContext(t.Context(), openssl, "version", "-m").Output() // MODULESDIR: "…"
+	output, err := proc.Command(t, openssl, "version", "-m").Output() // MODULESDIR: "…"
 	if err != nil {
 		t.Fatalf("openssl version -m: %v", err)
 	}

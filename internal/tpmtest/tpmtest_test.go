@@ -5,12 +5,12 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
 	"github.com/stretchr/testify/require"
@@ -93,7 +93,7 @@ func TestOtherProgramsReachIt(t *testing.T) {
 	getcap := need.Program(t, "tpm2_getcap", "tpm2-tools")
 	tpm := Start(t)
 	tpm.Disconnect()
-	command := exec.Command(getcap, "properties-fixed")
+	command := proc.Command(t, getcap, "properties-fixed")
 	command.Env = append(os.Environ(), "TPM2TOOLS_TCTI="+tpm.TCTI())
 	output, err := command.CombinedOutput()
 	require.NoError(t, err, "%s", output)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/interop/internal/tokens"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 	"github.com/go-cryptoki/cryptoki/rpc"
@@ -74,7 +74,7 @@ func p11KitServer(b *testing.B) *tokens.Token {
 	b.Helper()
 	tok := tokens.SoftHSM2(b)
 	socket := filepath.Join(b.TempDir(), "p11-kit")
-	cmd := exec.Command("p11-kit", "server", "--foreground", "--name", socket, "--provider", tok.Module, "pkcs11:token="+tokens.Label)
+	cmd := proc.Command(b, "p11-kit", "server", "--foreground", "--name", socket, "--provider", tok.Module, "pkcs11:token="+tokens.Label)
 	cmd.Env = append(os.Environ(), "SOFTHSM2_CONF="+tok.Env["SOFTHSM2_CONF"])
 	out, err := cmd.StdoutPipe()
 	require.NoError(b, err)
@@ -155,7 +155,7 @@ func BenchmarkSign(b *testing.B) {
 func BenchmarkList(b *testing.B) {
 	tool := need.Program(b, "pkcs11-tool", "opensc")
 	run := func(tok *tokens.Token) time.Duration {
-		cmd := exec.Command(tool, "--module", tok.Module, "-L")
+		cmd := proc.Command(b, tool, "--module", tok.Module, "-L")
 		cmd.Env = os.Environ()
 		for k, v := range tok.Env {
 			cmd.Env = append(cmd.Env, k+"="+v)
@@ -297,7 +297,7 @@ func BenchmarkFlood(b *testing.B) {
 	p99()
 	for _, size := range []int{32, 4096, 1 << 20} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			flood := exec.Command(os.Args[0], "-test.run=^TestFlooder$")
+			flood := proc.Command(b, os.Args[0], "-test.run=^TestFlooder$")
 			flood.Env = append(os.Environ(), "FLOOD="+tok.Socket, fmt.Sprint("SIZE=", size))
 			out, err := flood.StdoutPipe()
 			require.NoError(b, err)

@@ -14,11 +14,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/stretchr/testify/require"
 )
 
@@ -55,7 +56,7 @@ func multiarch() string {
 func build(t *testing.T, dir, command string) string {
 	t.Helper()
 	bin := filepath.Join(dir, filepath.Base(command))
-	cmd := exec.Command("go", "build", "-o", bin, command)
+	cmd := proc.Command(t, "go", "build", "-o", bin, command)
 	cmd.Dir = filepath.Join("..", "..")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	out, err := cmd.CombinedOutput()
@@ -68,7 +69,7 @@ func background(t *testing.T, log string, env []string, name string, args ...str
 	t.Helper()
 	f, err := os.Create(log)
 	require.NoError(t, err)
-	cmd := exec.Command(name, args...)
+	cmd := proc.Command(t, name, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = f, f
 	require.NoError(t, cmd.Start())
@@ -125,7 +126,7 @@ func initToken(t *testing.T, tg target) {
 		{"--init-token", "--slot-index", "0", "--label", label, "--so-pin", soPIN},
 		{"--init-pin", "--token-label", label, "--login", "--login-type", "so", "--so-pin", soPIN, "--pin", pin},
 	} {
-		cmd := exec.Command("pkcs11-tool", append([]string{"--module", tg.module}, args...)...)
+		cmd := proc.Command(t, "pkcs11-tool", append([]string{"--module", tg.module}, args...)...)
 		cmd.Env = append(os.Environ(), tg.env...)
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s: %s", tg.name, out)
@@ -274,18 +275,22 @@ func run(t *testing.T, tg target, r row, dir string, ca *authority) error {
 	return nil
 }
 
-var ports sync.Mutex
+// port is the next that freePort tries: below those that the kernel gives away by
+// itself, to a client of another row for instance.
+var port atomic.Int32
 
+func init() { port.Store(int32(10000 + os.Getpid()%10000)) }
+
+// freePort is a port on which nobody listens, and that no other row is given.
 func freePort() string {
-	ports.Lock()
-	defer ports.Unlock()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "0"
+	for range 10000 {
+		address := fmt.Sprintf("127.0.0.1:%d", port.Add(1))
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return strings.TrimPrefix(address, "127.0.0.1:")
+		}
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	return "0"
 }
 
 func tail(s string) string {

@@ -12,13 +12,13 @@ import (
 	"maps"
 	"math/big"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
+	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -78,7 +78,7 @@ func prepare(t *testing.T, tg target, ca *authority, dir string) {
 	require.NoError(t, os.Mkdir(device, 0o755))
 	tool := func(args ...string) {
 		t.Helper()
-		cmd := exec.Command("pkcs11-tool", append([]string{"--module", tg.module, "--token-label", label}, args...)...)
+		cmd := proc.Command(t, "pkcs11-tool", append([]string{"--module", tg.module, "--token-label", label}, args...)...)
 		cmd.Env = append(os.Environ(), tg.env...)
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s: %v: %s", tg.name, args, out)
@@ -115,14 +115,9 @@ var p11Kit024 = map[string]string{
 // tpm is a token in swtpm.
 func tpm(t *testing.T, dir, cryptoki string) target {
 	t.Helper()
-	need.Program(t, "swtpm", "swtpm")
-	state := filepath.Join(dir, "swtpm")
-	require.NoError(t, os.Mkdir(state, 0o755))
-	socket := filepath.Join(state, "tpm.sock")
-	background(t, filepath.Join(state, "log"), nil, "swtpm", "socket", "--tpm2", "--tpmstate", "dir="+state,
-		"--server", "type=unixio,path="+socket, "--ctrl", "type=unixio,path="+socket+".ctrl", "--flags", "not-need-init,startup-clear")
-	require.Eventually(t, func() bool { _, err := os.Stat(socket); return err == nil }, 20*time.Second, 5*time.Millisecond)
-	return served(t, dir, cryptoki, "TPM", "tpm:swtpm=unix:"+socket+";dir="+filepath.Join(dir, "tpm-token")+";create=true", p11Kit024)
+	sim := tpmtest.Start(t)
+	sim.Disconnect() // it serves one at a time
+	return served(t, dir, cryptoki, "TPM", "tpm:swtpm=unix:"+sim.Socket()+";dir="+filepath.Join(dir, "tpm-token")+";create=true", p11Kit024)
 }
 
 // atecc is a token in the simulated ATECC608, configured as a generic identity.

@@ -19,6 +19,7 @@ import (
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
 	"github.com/go-cryptoki/cryptoki/backends/soft"
 	"github.com/go-cryptoki/cryptoki/conformance/model"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -46,7 +47,7 @@ func child(t *testing.T, what string, args ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	must(t, err)
-	c := exec.Command(exe, args...)
+	c := proc.Command(t, exe, args...)
 	c.Env = append(os.Environ(), "SOFT_CHILD="+what)
 	return c
 }

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"math/big"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -21,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-cryptoki/cryptoki/backends/tpm/tss2"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 )
 
@@ -30,7 +30,7 @@ func openssl(t *testing.T, tpm *tpmtest.TPM, args ...string) []byte {
 	tpmtest.NeedProvider(t)
 	tpm.Disconnect()
 	args = append(args, "-provider", "tpm2", "-provider", "default", "-propquery", "?provider=tpm2")
-	command := exec.Command("openssl", args...)
+	command := proc.Command(t, "openssl", args...)
 	command.Env = append(os.Environ(), "TPM2OPENSSL_TCTI="+tpm.TCTI())
 	var stderr bytes.Buffer
 	command.Stderr = &stderr

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -17,6 +16,8 @@ import (
 
 	"github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
+	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 	_ "github.com/go-cryptoki/cryptoki/rpc" // the scheme unix
 )
 
@@ -71,7 +72,7 @@ func SoftHSM2(tb testing.TB) *Token {
 	must(tb, os.Mkdir(filepath.Join(dir, "tokens"), 0o700))
 	must(tb, os.WriteFile(conf, fmt.Appendf(nil, "directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", filepath.Join(dir, "tokens")), 0o600))
 	tok.Env = map[string]string{"SOFTHSM2_CONF": conf}
-	cmd := exec.Command(need.Program(tb, "softhsm2-util", "softhsm2"), "--init-token", "--free", "--label", Label, "--so-pin", SOPIN, "--pin", PIN)
+	cmd := proc.Command(tb, need.Program(tb, "softhsm2-util", "softhsm2"), "--init-token", "--free", "--label", Label, "--so-pin", SOPIN, "--pin", PIN)
 	cmd.Env = append(os.Environ(), "SOFTHSM2_CONF="+conf)
 	out, err := cmd.CombinedOutput()
 	must(tb, err, out)
@@ -89,14 +90,9 @@ func Soft(tb testing.TB, bin *Commands) *Token {
 // TPM returns a new token in a software TPM.
 func TPM(tb testing.TB, bin *Commands) *Token {
 	tb.Helper()
-	swtpm := need.Program(tb, "swtpm", "swtpm")
-	dir := short(tb)
-	socket := filepath.Join(dir, "tpm")
-	background(tb, swtpm, "socket", "--tpm2", "--tpmstate", "dir="+dir, "--server", "type=unixio,path="+socket,
-		"--ctrl", "type=unixio,path="+socket+".ctrl", "--flags", "not-need-init,startup-clear")
-	// It serves one connection and is gone, so that nobody may try.
-	eventually(tb, func() bool { _, err := os.Stat(socket); return err == nil }, socket)
-	tok := serve(tb, bin, "TPM", "tpm:swtpm=unix:"+socket+";create=true;dir="+filepath.Join(tb.TempDir(), "token"))
+	sim := tpmtest.Start(tb)
+	sim.Disconnect() // it serves one at a time
+	tok := serve(tb, bin, "TPM", "tpm:swtpm=unix:"+sim.Socket()+";create=true;dir="+filepath.Join(tb.TempDir(), "token"))
 	tok.Lacks["GCM"] = "the AES keys of a TPM have no GCM"
 	initialize(tb, tok)
 	return tok
@@ -128,7 +124,7 @@ func Build(tb testing.TB) *Commands {
 		tb.Fatal("where is the source?")
 	}
 	c := &Commands{tb.TempDir()}
-	cmd := exec.Command("go", "build", "-o", c.dir, "./cmd/cryptoki", "./cmd/atecc-sim")
+	cmd := proc.Command(tb, "go", "build", "-o", c.dir, "./cmd/cryptoki", "./cmd/atecc-sim")
 	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..", "..")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	out, err := cmd.CombinedOutput()
@@ -166,7 +162,7 @@ func initialize(tb testing.TB, tok *Token) {
 func background(tb testing.TB, name string, args ...string) (pid int) {
 	tb.Helper()
 	var out bytes.Buffer
-	cmd := exec.Command(name, args...)
+	cmd := proc.Command(tb, name, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	must(tb, cmd.Start())
 	tb.Cleanup(func() {
@@ -192,20 +188,14 @@ func short(tb testing.TB) string {
 
 func listening(tb testing.TB, socket string) {
 	tb.Helper()
-	eventually(tb, func() bool {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
 		c, err := net.Dial("unix", socket)
 		if err == nil {
 			c.Close()
+			return
 		}
-		return err == nil
-	}, socket)
-}
-
-func eventually(tb testing.TB, done func() bool, socket string) {
-	tb.Helper()
-	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			tb.Fatalf("nobody listens on %s", socket)
+			tb.Fatalf("nobody listens: %v", err)
 		}
 	}
 }
