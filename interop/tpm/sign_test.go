@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -23,6 +22,8 @@ import (
 
 	"github.com/go-cryptoki/cryptoki"
 	_ "github.com/go-cryptoki/cryptoki/backends/tpm"
+	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -127,21 +128,15 @@ func (u *bench) ours(b testing.TB, options string) *side {
 // tpm2PKCS11 is a new token of that module, with the user logged in.
 func (u *bench) tpm2PKCS11(b testing.TB) *side {
 	b.Helper()
-	found, _ := filepath.Glob("/usr/lib/*/libtpm2_pkcs11.so.1")
-	if len(found) == 0 {
-		if os.Getenv("CI") == "true" {
-			b.Fatal("tpm2-pkcs11 is missing: apt-get install libtpm2-pkcs11-1")
-		}
-		b.Skip("tpm2-pkcs11 is missing: apt-get install libtpm2-pkcs11-1")
-	}
+	library := need.File(b, "libtpm2-pkcs11-1", "/usr/lib/*/libtpm2_pkcs11.so.1")
 	// It makes a connection for each command, and knows its handles in all of them.
 	socket, commands := u.socket(b, true)
 	b.Setenv("TPM2_PKCS11_STORE", b.TempDir())
 	b.Setenv("TPM2_PKCS11_TCTI", "swtpm:path="+socket)
 	b.Setenv("TPM2_PKCS11_LOG_LEVEL", "0")
 	b.Setenv("TSS2_LOG", "all+none")
-	p := p11.New(found[0])
-	require.NotNil(b, p, "%s cannot be loaded", found[0])
+	p := p11.New(library)
+	require.NotNil(b, p, "%s cannot be loaded", library)
 	b.Cleanup(p.Destroy)
 	require.NoError(b, p.Initialize())
 	b.Cleanup(func() { p.Finalize() })
@@ -198,7 +193,7 @@ func (u *bench) tpmkms(b testing.TB) *side {
 		require.NoError(b, err)
 		require.NoError(b, os.WriteFile(filepath.Join(dir, "main.go"), source, 0o600))
 		for _, args := range [][]string{{"mod", "init", "tpmkms"}, {"get", tpmkmsModule}, {"mod", "tidy"}, {"build", "-o", compiled}} {
-			cmd := exec.Command("go", args...)
+			cmd := proc.Command(b, "go", args...)
 			cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOFLAGS=", "GOWORK=off")
 			out, err := cmd.CombinedOutput()
 			require.NoError(b, err, "go %v: %s", args, out)
@@ -206,7 +201,7 @@ func (u *bench) tpmkms(b testing.TB) *side {
 	})
 	// It makes a connection for each command.
 	socket, commands := u.socket(b, true)
-	cmd := exec.Command(compiled, socket, b.TempDir())
+	cmd := proc.Command(b, compiled, socket, b.TempDir())
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	require.NoError(b, err)
