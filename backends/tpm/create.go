@@ -54,6 +54,7 @@ func (t *Token) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, public
 	}
 	blob := made.blob()
 	if t.opts.Persist && private.Bool(pkcs11.CKA_TOKEN) {
+		defer t.tidyTPM(ctx)
 		if blob.persistent, err = t.persist(ctx, made.key); err != nil {
 			return nil, nil, err
 		}
@@ -64,9 +65,6 @@ func (t *Token) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, public
 		return []*object{first, second}, second.setKey()
 	})
 	if err != nil {
-		if blob.persistent != 0 {
-			t.unpersist(ctx, made.key.name)
-		}
 		return nil, nil, err
 	}
 	return objects[0].self, objects[1].self, nil

@@ -74,6 +74,9 @@ func Recode(name string, b []byte) ([]byte, error) {
 	case name == nameInventory:
 		epoch, _, sealed, err := parseInventory(b)
 		return appendCRC(append(append([]byte{withInventory, kindInventory}, epoch[:]...), sealed...)), err
+	case name == namePersists:
+		r, err := parsePersisting(b)
+		return r.encode(), err
 	case name == nameSessions:
 		r, err := parseSessions(b)
 		return r.encode(), err
@@ -131,4 +134,26 @@ func FillStock(t *Token, n int) {
 	for i := range n {
 		t.stock = append(t.stock, objectState{1, byte(i >> 8), byte(i)})
 	}
+}
+
+// PersistentHandles returns the handles that the records of a token have.
+func PersistentHandles(t *Token) (handles []uint32) {
+	t.io.Lock()
+	defer t.io.Unlock()
+	for _, p := range t.allPersistent() {
+		handles = append(handles, p.handle)
+	}
+	return handles
+}
+
+// LiveRecords returns the records that hold something of a token.
+func LiveRecords(t *Token) (names []string) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for name, r := range t.records {
+		if len(r.objects) > 0 {
+			names = append(names, name)
+		}
+	}
+	return names
 }

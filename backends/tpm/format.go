@@ -24,11 +24,13 @@ const (
 	kindAbilities = 'a'
 	kindSessions  = 's'
 	kindInventory = 'i'
+	kindPersists  = 'p'
 
 	nameToken     = "token"
 	nameAbilities = "abilities"
 	nameSessions  = "sessions"
 	nameInventory = "inventory"
+	namePersists  = "persisting"
 	objectPrefix  = "o-"
 
 	crcLen  = 4

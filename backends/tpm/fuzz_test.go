@@ -25,7 +25,7 @@ func FuzzRecord(f *testing.F) {
 	newer := *token
 	newer.version = withInventory
 	stock, _ := (&inventory{states: make([]objectState, 3), going: make([]objectState, 1)}).encode(aead(make([]byte, 32)), [8]byte{1})
-	for _, b := range [][]byte{token.encode(), newer.encode(), stock, objects.encode(), able.encode(), sessionsRecord{resets: 5, handles: []uint32{0x02000000}}.encode(), appendCRC(blob.encode()), nil} {
+	for _, b := range [][]byte{token.encode(), newer.encode(), stock, persistingRecord{{firstPersistent, []byte("name")}}.encode(), objects.encode(), able.encode(), sessionsRecord{resets: 5, handles: []uint32{0x02000000}}.encode(), appendCRC(blob.encode()), nil} {
 		f.Add(b)
 		if len(b) > crcLen {
 			f.Add(b[:len(b)-crcLen])
@@ -42,6 +42,9 @@ func FuzzRecord(f *testing.F) {
 			}
 			if epoch, _, sealed, err := parseInventory(b); err == nil && !bytes.Equal(appendCRC(append(append([]byte{withInventory, kindInventory}, epoch[:]...), sealed...)), b) {
 				t.Errorf("inventory %x is written otherwise", b)
+			}
+			if r, err := parsePersisting(b); err == nil && !bytes.Equal(r.encode(), b) {
+				t.Errorf("persisting %x\nis written as %x", b, r.encode())
 			}
 			if a, err := parseAbilities(b); err == nil && !bytes.Equal(a.encode(), b) {
 				t.Errorf("abilities %x\nare written as %x", b, a.encode())

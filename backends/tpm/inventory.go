@@ -118,17 +118,20 @@ func (t *Token) openInventory() (*inventory, error) {
 	return v, nil
 }
 
-// takeStock takes out of the records what is not in the inventory, and returns what
-// is to be said about it. t.io and t.mu are held.
-func (t *Token) takeStock(records map[string]*bundle) (damage []error) {
+// takeStock compares the records, without what is gone, with the inventory. It
+// returns what is not in that, and what is to be said about it. t.io and t.mu are
+// held.
+func (t *Token) takeStock(records map[string]*bundle, gone map[objectID]bool) (hidden map[objectState]bool, damage []error) {
 	t.stock = nil
 	if t.rec == nil || t.rec.version < withInventory || t.keys == nil {
-		return nil
+		return nil, nil
 	}
 	found := make(map[objectState]bool)
 	for _, r := range records {
 		for i := range r.objects {
-			found[r.objects[i].state()] = true
+			if s := &r.objects[i]; !gone[s.id] {
+				found[s.state()] = true
+			}
 		}
 	}
 	v, err := t.openInventory()
@@ -148,28 +151,26 @@ func (t *Token) takeStock(records map[string]*bundle) (damage []error) {
 	if missing > 0 {
 		damage = append(damage, damaged(nameInventory, "objects are missing: %d", missing))
 	}
-	for name, r := range records {
-		n := len(r.objects)
-		good := slices.DeleteFunc(slices.Clone(r.objects), func(s stored) bool { return !want[s.state()] })
-		if len(good) == n {
-			continue
-		}
-		damage = append(damage, damaged(name, "an object is in it that was destroyed, or an older state of one"))
-		if !t.opts.AcceptObjects {
-			r.objects = good
-		}
-	}
 	if t.opts.AcceptObjects {
 		for s := range found {
 			t.stock = append(t.stock, s)
 		}
-		return nil
+		return nil, nil
+	}
+	hidden = make(map[objectState]bool)
+	for name, r := range records {
+		for i := range r.objects {
+			if s := r.objects[i].state(); found[s] && !want[s] {
+				hidden[s] = true
+				damage = append(damage, damaged(name, "an object is in it that was destroyed, or an older state of one"))
+			}
+		}
 	}
 	t.stock = states
 	if n := len(damage); n > 0 {
 		damage[n-1] = fmt.Errorf("%w; restore the records from a backup, or, if you know why, have the token accept what is there (tpm:…;accept=true)", damage[n-1])
 	}
-	return damage
+	return hidden, damage
 }
 
 // changes returns what has to be written so that a record of objects changes, b

@@ -253,7 +253,7 @@ func (t *Token) release(ctx context.Context, gone []*object) {
 		}
 		k := o.key
 		if k.persistent != 0 {
-			t.unpersist(ctx, k.name)
+			t.tidyTPM(ctx)
 			continue
 		}
 		err := t.with(context.WithoutCancel(ctx), k, func(c *channel) error { return c.unload(k) })

@@ -39,16 +39,13 @@ func (t *Token) Persist(ctx context.Context, o driver.Object) error {
 	if from.key.persistent != 0 {
 		return nil
 	}
+	// Announced keys are settled whether it has worked or not.
+	defer t.tidyTPM(ctx)
 	handle, err := t.persist(ctx, from.key)
 	if err != nil {
 		return err
 	}
-	err = t.setPersistent(from.id, handle)
-	if err != nil {
-		t.unpersist(ctx, from.key.name)
-		return err
-	}
-	return nil
+	return t.setPersistent(from.id, handle)
 }
 
 // setPersistent notes the handle of a key in its record.
@@ -83,7 +80,8 @@ func (t *Token) setPersistent(id objectID, handle uint32) error {
 	return t.saveObject(&next)
 }
 
-// persist makes a key persistent and returns its handle.
+// persist makes a key persistent and returns its handle. The caller has to call
+// tidyTPM when a record has it, or cannot have it.
 func (t *Token) persist(ctx context.Context, k *tpmKey) (handle uint32, err error) {
 	tried := false
 	err = t.use(ctx, k, func(c *channel, e entity) error {
@@ -101,6 +99,9 @@ func (t *Token) persist(ctx context.Context, k *tpmKey) (handle uint32, err erro
 			if slices.Contains(taken, h) {
 				continue
 			}
+			if err := c.t.announceOne(persisting{h, k.name}); err != nil {
+				return err
+			}
 			tried = true
 			if err := c.evict(e, h); err != nil {
 				return err
@@ -111,9 +112,6 @@ func (t *Token) persist(ctx context.Context, k *tpmKey) (handle uint32, err erro
 		}
 		return fmt.Errorf("all handles from %#x to %#x are taken: %w", firstPersistent, lastPersistent, pkcs11.CKR_DEVICE_MEMORY)
 	})
-	if err != nil && tried {
-		t.unpersist(ctx, k.name)
-	}
 	return handle, failed("make a key persistent", err)
 }
 
@@ -128,21 +126,4 @@ func (c *channel) persistent(taken []uint32, name []byte) uint32 {
 		}
 	}
 	return 0
-}
-
-// unpersist removes a persistent key, wherever it is.
-func (t *Token) unpersist(ctx context.Context, name []byte) {
-	err := t.use(context.WithoutCancel(ctx), nil, func(c *channel, _ entity) error {
-		taken, err := c.handles(firstPersistent)
-		if err != nil {
-			return err
-		}
-		if h := c.persistent(taken, name); h != 0 {
-			return c.evict(entity{h, name}, h)
-		}
-		return nil
-	})
-	if err != nil {
-		t.log(ctx, "a persistent key of no use may stay in the TPM", "reason", err)
-	}
 }

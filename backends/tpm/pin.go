@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -542,7 +543,12 @@ func (t *Token) InitToken(ctx context.Context, soPIN []byte, label string) error
 		rec.open = bytes.Clone(secret)
 	}
 	rec.sign(secret)
+	defer t.tidyTPM(ctx)
+	return t.begin(rec, old)
+}
 
+// begin makes rec the record of the token, in place of old, whose objects go.
+func (t *Token) begin(rec, old *tokenRecord) error {
 	t.io.Lock()
 	defer t.io.Unlock()
 	unlock, err := t.lock()
@@ -559,7 +565,11 @@ func (t *Token) InitToken(ctx context.Context, soPIN []byte, label string) error
 	if (now == nil) != (old == nil) || now != nil && now.epoch != old.epoch {
 		return fmt.Errorf("tpm: another process has initialized the token meanwhile: %w", pkcs11.CKR_DEVICE_ERROR)
 	}
-	if err := t.wrote(t.store.Save(nameToken, rec.encode())); err != nil {
+	announced, err := t.announce(t.allPersistent()...)
+	if err != nil {
+		return err
+	}
+	if err := t.wrote(t.write(append(announced, pal.Change{Name: nameToken, Data: rec.encode()}))); err != nil {
 		return err
 	}
 	// What is of another epoch is not there any more; it is removed now as far as

@@ -141,7 +141,7 @@ func (t *Token) load() (suspect bool, err error) {
 		return false, storeError("names of the records", err)
 	}
 	records := make(map[string]*bundle)
-	gone := make(map[objectID]bool)
+	var stale []string
 	var damage []error
 	for _, name := range names {
 		if !strings.HasPrefix(name, objectPrefix) {
@@ -161,24 +161,23 @@ func (t *Token) load() (suspect bool, err error) {
 			continue
 		}
 		if t.rec == nil || r.epoch != t.rec.epoch {
-			continue // of the token before it was initialized anew
+			stale = append(stale, name)
+			continue
 		}
 		records[name] = r
-		for _, id := range r.replaces {
-			gone[id] = true
-		}
 	}
+	gone := replaced(records)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, r := range records {
-		r.objects = slices.DeleteFunc(r.objects, func(s stored) bool { return gone[s.id] })
-	}
-	wrong := t.takeStock(records)
+	hidden, wrong := t.takeStock(records, gone)
 	damage = append(damage, wrong...)
 	objects := make(map[objectID]*object, len(records))
 	for name, r := range records {
 		for i := range r.objects {
 			s := &r.objects[i]
+			if gone[s.id] || hidden[s.state()] {
+				continue
+			}
 			t.seq = max(t.seq, s.seq)
 			o, err := t.decode(name, s, t.objects[s.id])
 			if err != nil {
@@ -189,7 +188,7 @@ func (t *Token) load() (suspect bool, err error) {
 			}
 		}
 	}
-	t.objects, t.records, t.ordered, t.damage = objects, records, nil, damage
+	t.objects, t.records, t.ordered, t.damage, t.stale = objects, records, nil, damage, stale
 	t.loaded.Store(true)
 	return len(wrong) > 0, nil
 }
@@ -274,9 +273,17 @@ func (t *Token) commit(make func() (*change, error)) error {
 		t.mu.Unlock()
 		return err
 	}
+	for i, o := range c.remove {
+		if now := t.objects[o.id]; o.isStored() && now != nil {
+			c.remove[i] = now
+		}
+	}
 	name, b, coming, err := t.encode(c)
-	var changes []pal.Change
+	var announced, changes []pal.Change
 	stock := t.stock
+	if err == nil && name != "" {
+		announced, err = t.announce(persistentOf(c.remove)...)
+	}
 	if err == nil && name != "" {
 		changes, stock, err = t.changes(name, b, coming, t.statesOf(c.remove))
 	}
@@ -284,14 +291,28 @@ func (t *Token) commit(make func() (*change, error)) error {
 	if err != nil {
 		return err
 	}
-	if err := t.wrote(t.write(changes)); err != nil {
+	if err := t.wrote(t.write(append(announced, changes...))); err != nil {
 		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stock = stock
 	t.apply(c, name, b)
+	t.stale = slices.DeleteFunc(t.stale, func(name string) bool {
+		err := t.store.Remove(name)
+		return err == nil || notThere(err)
+	})
 	return nil
+}
+
+// persistentOf returns the keys of objects that are persistent.
+func persistentOf(objects []*object) (list []persisting) {
+	for _, o := range objects {
+		if o.isStored() && o.key != nil && o.key.persistent != 0 {
+			list = append(list, persisting{o.key.persistent, o.key.name})
+		}
+	}
+	return list
 }
 
 // statesOf returns the states of objects that are stored. t.mu is held.
@@ -425,16 +446,23 @@ func (t *Token) apply(c *change, name string, b []byte) {
 	t.tidy()
 }
 
-// tidy removes records of which nothing is left, and objects from records of
-// which something is. What fails is done the next time: the records say what is
-// gone. t.io and t.mu are held.
-func (t *Token) tidy() {
+// replaced returns the objects that records say are gone. They may be in a record
+// all the same, which has to go before the one that says so.
+func replaced(records map[string]*bundle) map[objectID]bool {
 	gone := make(map[objectID]bool)
-	for _, r := range t.records {
+	for _, r := range records {
 		for _, id := range r.replaces {
 			gone[id] = true
 		}
 	}
+	return gone
+}
+
+// tidy removes records of which nothing is left, and objects from records of
+// which something is. What fails is done the next time: the records say what is
+// gone. t.io and t.mu are held.
+func (t *Token) tidy() {
+	gone := replaced(t.records)
 	if len(gone) == 0 {
 		return
 	}

@@ -166,6 +166,7 @@ type Token struct {
 	ordered  []*object // the same in the order of creation; nil: to be made
 	session  map[*object]struct{}
 	records  map[string]*bundle // of the store
+	stale    []string           // records of objects that were the token's before it was initialized anew
 	stock    []objectState      // of the objects that should be there, in a token with inventory
 	damage   []error            // about records that are not in objects
 
@@ -323,7 +324,11 @@ func (c *channel) open() error {
 	if t.foreign.Load() {
 		return nil
 	}
-	return c.settle()
+	if err := c.settle(); err != nil {
+		return err
+	}
+	c.settlePersistent()
+	return nil
 }
 
 // Concurrent says that the methods may be called from several goroutines.
