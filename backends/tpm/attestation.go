@@ -355,7 +355,7 @@ func (t *Token) loadAttestationKey(epoch [8]byte) (*tpmKey, error) {
 func (t *Token) AnswerChallenge(ctx context.Context, challenge []byte) ([]byte, error) {
 	q, err := attest.ParseChallenge(challenge)
 	if err != nil {
-		return nil, fmt.Errorf("tpm: answer a challenge: %w: %w", pkcs11.CKR_DATA_INVALID, err)
+		return nil, fmt.Errorf("tpm: answer a challenge: %w: %w", pkcs11.CKR_DATA_INVALID, inside(err))
 	}
 	ak, err := t.attestationKey(ctx)
 	if err != nil {
@@ -373,7 +373,7 @@ func (t *Token) AnswerChallenge(ctx context.Context, challenge []byte) ([]byte, 
 		return err
 	})
 	if isAbout(err, tpm2.TPMRCIntegrity, tpm2.TPMRCSize, tpm2.TPMRCValue, tpm2.TPMRCInsufficient, tpm2.TPMRCECCPoint) {
-		return nil, fmt.Errorf("tpm: answer a challenge: it was not made for this TPM and this attestation key: %w: %w", pkcs11.CKR_DATA_INVALID, err)
+		return nil, fmt.Errorf("tpm: answer a challenge: it was not made for this TPM and this attestation key: %w: %w", pkcs11.CKR_DATA_INVALID, inside(err))
 	}
 	if err != nil {
 		return nil, failed("answer a challenge", err)

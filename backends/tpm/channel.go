@@ -63,7 +63,7 @@ type loadedKey struct {
 // A transportError is a command that got no response.
 type transportError struct{ err error }
 
-func (e *transportError) Error() string { return "no response from the TPM: " + e.err.Error() }
+func (e *transportError) Error() string { return "no response from the TPM: " + inside(e.err).Error() }
 func (e *transportError) Unwrap() error { return e.err }
 
 // Is says that such an error is CKR_DEVICE_ERROR, or CKR_DEVICE_REMOVED.

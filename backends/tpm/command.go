@@ -299,5 +299,5 @@ type commandError struct {
 	err  error
 }
 
-func (e *commandError) Error() string { return commandName(e.code) + ": " + e.err.Error() }
+func (e *commandError) Error() string { return commandName(e.code) + ": " + inside(e.err).Error() }
 func (e *commandError) Unwrap() error { return e.err }

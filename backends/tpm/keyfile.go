@@ -29,14 +29,14 @@ import (
 func (t *Token) ImportTSS2(ctx context.Context, file []byte, auth []byte, label string) (public, private driver.Object, err error) {
 	f, err := tss2.ParsePEM(file)
 	if err != nil {
-		return nil, nil, fmt.Errorf("tpm: import a key file: %w: %w", pkcs11.CKR_WRAPPED_KEY_INVALID, err)
+		return nil, nil, fmt.Errorf("tpm: import a key file: %w: %w", pkcs11.CKR_WRAPPED_KEY_INVALID, inside(err))
 	}
 	if f.Type == tss2.Sealed || f.HasPolicy() {
 		return nil, nil, fmt.Errorf("tpm: import a key file: it holds %v with a policy or none that is a key; keys that are used with an authorization value are all that can be imported: %w", f.Type, pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED)
 	}
 	k, err := newKey(f.Public, f.Private)
 	if err != nil {
-		return nil, nil, fmt.Errorf("tpm: import a key file: %w: %w", pkcs11.CKR_WRAPPED_KEY_INVALID, err)
+		return nil, nil, fmt.Errorf("tpm: import a key file: %w: %w", pkcs11.CKR_WRAPPED_KEY_INVALID, inside(err))
 	}
 	p := k.public
 	if p.key == nil || !p.has(objUserWithAuth) || p.has(objRestricted) || p.has(objAdminWithPolicy) || !p.has(objSign) && !p.has(objDecrypt) {
@@ -44,7 +44,7 @@ func (t *Token) ImportTSS2(ctx context.Context, file []byte, auth []byte, label 
 	}
 	pubAttrs, privAttrs, err := keyTemplates(p, label)
 	if err != nil {
-		return nil, nil, fmt.Errorf("tpm: import a key file: %w", err)
+		return nil, nil, fmt.Errorf("tpm: import a key file: %w", inside(err))
 	}
 	fresh, err := t.newAuth(privAttrs)
 	if err != nil {
@@ -97,9 +97,9 @@ func (t *Token) keyFileFailed(f *tss2.Key, err error) error {
 			}
 		}
 		return fmt.Errorf("tpm: import a key file: the key is of another TPM, or under another parent (%s) than this token's keys (%#x), or the file is damaged; make a key in the token instead: %w: %w",
-			parent, t.srk.Load().handle, pkcs11.CKR_WRAPPED_KEY_INVALID, err)
+			parent, t.srk.Load().handle, pkcs11.CKR_WRAPPED_KEY_INVALID, inside(err))
 	case isAbout(err, tpm2.TPMRCAuthFail, tpm2.TPMRCBadAuth):
-		return fmt.Errorf("tpm: import a key file: the key has another authorization value: %w: %w", pkcs11.CKR_PIN_INCORRECT, err)
+		return fmt.Errorf("tpm: import a key file: the key has another authorization value: %w: %w", pkcs11.CKR_PIN_INCORRECT, inside(err))
 	}
 	return failed("import a key file", err)
 }

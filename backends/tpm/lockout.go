@@ -70,9 +70,9 @@ func (t *Token) ResetLockout(ctx context.Context, auth []byte) error {
 	}
 	switch {
 	case errors.Is(err, tpm2.TPMRCLockout):
-		return fmt.Errorf("tpm: reset the lockout: its authorization is locked after a wrong value; it is open again %s: %w: %w", t.recoversAuth(), pkcs11.CKR_PIN_LOCKED, err)
+		return fmt.Errorf("tpm: reset the lockout: its authorization is locked after a wrong value; it is open again %s: %w: %w", t.recoversAuth(), pkcs11.CKR_PIN_LOCKED, inside(err))
 	case isAbout(err, tpm2.TPMRCAuthFail, tpm2.TPMRCBadAuth):
-		return fmt.Errorf("tpm: reset the lockout: wrong lockout authorization; it is locked now, and open again %s: %w: %w", t.recoversAuth(), pkcs11.CKR_PIN_INCORRECT, err)
+		return fmt.Errorf("tpm: reset the lockout: wrong lockout authorization; it is locked now, and open again %s: %w: %w", t.recoversAuth(), pkcs11.CKR_PIN_INCORRECT, inside(err))
 	}
 	return failed("reset the lockout", err)
 }

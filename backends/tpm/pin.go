@@ -298,9 +298,9 @@ func (t *Token) open(ctx context.Context, rec *tokenRecord, who role, pin []byte
 				l = t.lockout.Load()
 			}
 			if errors.Is(err, tpm2.TPMRCLockout) {
-				return fmt.Errorf("tpm: the TPM is locked after %d wrong authorizations by all who use it; %s: %w: %w", l.tries, l.recovers(), pkcs11.CKR_PIN_LOCKED, err)
+				return fmt.Errorf("tpm: the TPM is locked after %d wrong authorizations by all who use it; %s: %w: %w", l.tries, l.recovers(), pkcs11.CKR_PIN_LOCKED, inside(err))
 			}
-			return fmt.Errorf("tpm: wrong %v PIN; %d of %d wrong authorizations are used up, %s: %w: %w", who, l.tries, l.limit, l.recovers(), pkcs11.CKR_PIN_INCORRECT, err)
+			return fmt.Errorf("tpm: wrong %v PIN; %d of %d wrong authorizations are used up, %s: %w: %w", who, l.tries, l.limit, l.recovers(), pkcs11.CKR_PIN_INCORRECT, inside(err))
 		}
 		return err
 	})

@@ -3,6 +3,7 @@ package tpm
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
@@ -166,6 +167,7 @@ func failed(what string, err error) error {
 	if err == nil {
 		return nil
 	}
+	err = inside(err)
 	var has pkcs11.Error
 	if errors.As(err, &has) {
 		return fmt.Errorf("tpm: %s: %w", what, err)
@@ -184,6 +186,23 @@ func failed(what string, err error) error {
 	}
 	return fmt.Errorf("tpm: %s: %w: %w", what, pkcs11.CKR_DEVICE_ERROR, err)
 }
+
+// inside is an error to be wrapped by another one of this package, which begins with
+// "tpm: " itself.
+func inside(err error) error {
+	if text := strings.TrimPrefix(err.Error(), "tpm: "); text != err.Error() {
+		return &insideError{text, err}
+	}
+	return err
+}
+
+type insideError struct {
+	text string
+	err  error
+}
+
+func (e *insideError) Error() string { return e.text }
+func (e *insideError) Unwrap() error { return e.err }
 
 var commandNames = map[tpm2.TPMCC]string{
 	tpm2.TPMCCActivateCredential:         "TPM2_ActivateCredential",

@@ -50,7 +50,7 @@ func (c *channel) readSRK(handle uint32) (*parent, error) {
 	}
 	seal, err := tpm2.ImportEncapsulationKey(t)
 	if err != nil {
-		return nil, fmt.Errorf("tpm: the storage root key at %#x: %w: %w", handle, pkcs11.CKR_TOKEN_NOT_RECOGNIZED, err)
+		return nil, fmt.Errorf("tpm: the storage root key at %#x: %w: %w", handle, pkcs11.CKR_TOKEN_NOT_RECOGNIZED, inside(err))
 	}
 	return &parent{handle, pub.name, seal, pub.has(objNoDA)}, nil
 }
@@ -142,7 +142,7 @@ func (c *channel) evict(object entity, handle uint32) error {
 // ownerFailed is failed for commands that the owner authorizes.
 func ownerFailed(what string, err error) error {
 	if errors.Is(err, tpm2.TPMRCBadAuth) || errors.Is(err, tpm2.TPMRCAuthFail) {
-		return fmt.Errorf("tpm: %s: the TPM wants the owner's authorization; give it once, or have the owner do it: %w: %w", what, pkcs11.CKR_PIN_INCORRECT, err)
+		return fmt.Errorf("tpm: %s: the TPM wants the owner's authorization; give it once, or have the owner do it: %w: %w", what, pkcs11.CKR_PIN_INCORRECT, inside(err))
 	}
 	return failed(what, err)
 }
