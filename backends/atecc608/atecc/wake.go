@@ -263,6 +263,14 @@ func (d *Device) probe(ctx context.Context, window time.Duration) error {
 		return err
 	}
 	status, err := d.token(ctx, window)
+	if errors.Is(err, errDamaged) {
+		// A chip that a process has left awake, with an answer that nobody took, says
+		// that again to every pulse. Idle it takes the next one.
+		if err := errors.Join(d.word(wordIdle), d.sendPulse()); err != nil {
+			return err
+		}
+		status, err = d.token(ctx, window)
+	}
 	if err != nil {
 		return err
 	}

@@ -148,26 +148,35 @@ func TestPulse(t *testing.T) {
 // half a command.
 func TestAlreadyAwake(t *testing.T) {
 	for name, before := range map[string]func(c *ateccsim.Chip){
-		"woken":          func(*ateccsim.Chip) {},
-		"token taken":    func(c *ateccsim.Chip) { _ = c.Tx(0x60, nil, make([]byte, 4)) },
+		"woken":       func(*ateccsim.Chip) {},
+		"token taken": func(c *ateccsim.Chip) { _ = c.Tx(0x60, nil, make([]byte, 4)) },
+		"long answer waits": func(c *ateccsim.Chip) {
+			_ = c.Tx(0x60, []byte{3, 7, 2, 0x80, 8, 0, 0x0a, 0x4d}, nil)
+			time.Sleep(20 * time.Millisecond)
+		},
 		"answer waits":   func(c *ateccsim.Chip) { _ = c.Tx(0x60, []byte{3, 7, 0x30, 0, 0, 0, 3, 0x5d}, nil) },
 		"busy":           func(c *ateccsim.Chip) { _ = c.Tx(0x60, []byte{3, 7, 0x40, 4, 0, 0, 0x83, 0x87}, nil) },
 		"half a command": func(c *ateccsim.Chip) { _ = c.Tx(0x60, []byte{3, 7, 0x40, 4}, nil) },
 		"about to sleep": func(c *ateccsim.Chip) { time.Sleep(1290 * time.Millisecond) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				chip := sim(t, generic(t), &ateccsim.Options{Timing: ateccsim.Full})
-				_ = chip.Tx(0, []byte{0}, nil)
-				time.Sleep(1500 * time.Microsecond)
-				before(chip)
-				d, err := atecc.New(t.Context(), chip, &atecc.Opts{Address: 0x60})
-				require.NoError(t, err)
-				digest := sha256.Sum256(nil)
-				_, err = d.Sign(t.Context(), 0, digest[:])
-				require.NoError(t, err)
+		for where, addr := range map[string]uint16{"at its address": 0x60, "looked for": 0} {
+			if name == "half a command" && addr == 0 {
+				continue // nothing answers there until the watchdog has ended it
+			}
+			t.Run(name+", "+where, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					chip := sim(t, generic(t), &ateccsim.Options{Timing: ateccsim.Full})
+					_ = chip.Tx(0, []byte{0}, nil)
+					time.Sleep(1500 * time.Microsecond)
+					before(chip)
+					d, err := atecc.New(t.Context(), chip, &atecc.Opts{Address: addr})
+					require.NoError(t, err)
+					digest := sha256.Sum256(nil)
+					_, err = d.Sign(t.Context(), 0, digest[:])
+					require.NoError(t, err)
+				})
 			})
-		})
+		}
 	}
 }
 
