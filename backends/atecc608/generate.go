@@ -341,7 +341,7 @@ func (t *Token) pick(ctx context.Context, private pkcs11.Template, gone []part, 
 		}
 		taken = append(taken, fmt.Sprint(n))
 	}
-	return 0, nil, fmt.Errorf("atecc608: %w: the chip is full: slots %s hold keys; destroy one that is not needed, or name slots whose keys may be overwritten (free=N)", pkcs11.CKR_DEVICE_MEMORY, strings.Join(taken, ", "))
+	return 0, nil, fmt.Errorf("atecc608: %w: the chip is full, with keys in slots %s: destroy one that is not needed, or name slots whose keys may be overwritten (free=N)", pkcs11.CKR_DEVICE_MEMORY, strings.Join(taken, ", "))
 }
 
 // unsuitable says which bit keeps a key as private describes it out of the slot, ""

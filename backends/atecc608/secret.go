@@ -324,7 +324,7 @@ func (t *Token) pickSecret(r *record, keyType int, gone []part) (over *record, e
 		taken = append(taken, fmt.Sprint(n))
 	}
 	if len(taken) > 0 {
-		return nil, fmt.Errorf("atecc608: %w: the chip is full: slots %s hold keys of this type; destroy one that is not needed", pkcs11.CKR_DEVICE_MEMORY, strings.Join(taken, ", "))
+		return nil, fmt.Errorf("atecc608: %w: the chip is full, with keys of this type in slots %s: destroy one that is not needed", pkcs11.CKR_DEVICE_MEMORY, strings.Join(taken, ", "))
 	}
 	io, on := t.zone.IOProtection()
 	if !on || t.known(io) == nil {

@@ -69,15 +69,15 @@ func TestBadInput(t *testing.T) {
 			generate(t, token, label, label, nil)
 		}
 		_, _, err = token.GenerateKeyPair(t.Context(), ec, public, private, nil)
-		wantError(t, "a full chip", err, pkcs11.CKR_DEVICE_MEMORY, "slots 0, 2, 3, 4 hold keys; destroy one")
+		wantError(t, "a full chip", err, pkcs11.CKR_DEVICE_MEMORY, "keys in slots 0, 2, 3, 4: destroy one")
 
 		_, err = token.CreateObject(t.Context(), importTemplate(t, "one more"), nil)
-		wantError(t, "a full chip, importing", err, pkcs11.CKR_DEVICE_MEMORY, "slots 4 hold keys")
+		wantError(t, "a full chip, importing", err, pkcs11.CKR_DEVICE_MEMORY, "keys in slots 4: destroy")
 		if _, err := token.CreateObject(t.Context(), aesTemplate("AES"), nil); err != nil {
 			t.Fatal(err)
 		}
 		_, err = token.CreateObject(t.Context(), aesTemplate("AES 2"), nil)
-		wantError(t, "a second AES key", err, pkcs11.CKR_DEVICE_MEMORY, "slots 5 hold keys")
+		wantError(t, "a second AES key", err, pkcs11.CKR_DEVICE_MEMORY, "of this type in slots 5: destroy")
 		_, err = token.CreateObject(t.Context(), aesTemplate("long").Set(pkcs11.Attr(pkcs11.CKA_VALUE, make([]byte, 32))), nil)
 		wantError(t, "AES-256", err, pkcs11.CKR_ATTRIBUTE_VALUE_INVALID, "AES-128 alone")
 		_, err = token.CreateObject(t.Context(), aesTemplate("shown").Set(pkcs11.Attr(pkcs11.CKA_EXTRACTABLE, true)), nil)
