@@ -60,7 +60,7 @@ func checkEndorsement(e *Evidence, p *Policy, r *Result) error {
 		return nil
 	}
 	if !pinned(p, r) {
-		return errors.New("the TPM has no certificate, and the key is not one that is trusted without")
+		return fmt.Errorf("the TPM has no certificate, and the key, SHA-256 %x, is not one that is trusted without", r.EndorsementKey)
 	}
 	return nil
 }
