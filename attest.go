@@ -30,7 +30,7 @@ func (t *Token) Attest(ctx context.Context, key string, nonce []byte) ([]byte, e
 		return err
 	})
 	if err != nil {
-		return nil, fail(k.String(), err, "attest")
+		return nil, fail(k.String(), err, "")
 	}
 	return evidence, nil
 }

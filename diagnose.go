@@ -28,6 +28,9 @@ func Diagnose(ctx context.Context, name string) ([]driver.Finding, error) {
 	modules.RLock()
 	isModule := modules.open[params.Scheme] != nil
 	modules.RUnlock()
+	if err := known(params.Scheme); err != nil {
+		return nil, fail("diagnose", err, "")
+	}
 	var found []driver.Finding
 	if isModule {
 		found = diagnoseModule(ctx, params, label)

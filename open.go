@@ -90,6 +90,9 @@ func openModule(ctx context.Context, params *driver.Params) (Module, error) {
 		}
 		return m, nil
 	}
+	if err := known(params.Scheme); err != nil {
+		return nil, err
+	}
 	token, err := driver.OpenParams(ctx, params)
 	if err != nil {
 		return nil, err
@@ -121,6 +124,44 @@ func RegisterModule(scheme string, open func(ctx context.Context, params *driver
 		panic("cryptoki: RegisterModule twice, or without a function: " + scheme)
 	}
 	modules.open[scheme] = open
+}
+
+// Schemes returns the schemes with which the name of a token may begin in this
+// program, sorted: of the backends that it imports, and of RegisterModule.
+func Schemes() []string {
+	all := driver.Schemes()
+	modules.RLock()
+	defer modules.RUnlock()
+	for scheme := range modules.open {
+		all = append(all, scheme)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// packages are what to import for the schemes of this project.
+var packages = map[string]string{
+	"soft":           "backends/soft",
+	"tpm":            "backends/tpm",
+	"atecc608":       "backends/atecc608",
+	"unix":           "rpc",
+	"p11-kit-remote": "rpc",
+}
+
+// known is the error for a scheme that this program does not have.
+func known(scheme string) error {
+	all := Schemes()
+	if slices.Contains(all, scheme) {
+		return nil
+	}
+	list, cure := strings.Join(all, ", "), "import its package to add it"
+	if list == "" {
+		list = "none"
+	}
+	if p := packages[scheme]; p != "" {
+		cure = fmt.Sprintf("to add it: import _ %q", "github.com/go-cryptoki/cryptoki/"+p)
+	}
+	return fmt.Errorf("no backend %q in this program (it has: %s); %s", scheme, list, cure)
 }
 
 // selectSlot returns the slot of the token with that label, or that a pkcs11:

@@ -63,6 +63,7 @@ func TestOpen(t *testing.T) {
 	for bad, want := range map[string]string{
 		"soft":                          `token name "soft": want scheme:key=value`,
 		"hard:dir=x":                    `no backend "hard" in this program (it has: `,
+		"atecc608:bus=1":                `to add it: import _ "github.com/go-cryptoki/cryptoki/backends/atecc608"`,
 		name + ";pinfile=x":             `"pinfile"`,
 		name + ";token=other":           `there is no token "other"; there are "gateway"`,
 		name + ";token=pkcs11:bad":      "pkcs11:bad",

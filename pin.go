@@ -138,7 +138,7 @@ func readPIN(r io.Reader, subject string) ([]byte, error) {
 func pinCure(err error) string {
 	switch {
 	case errors.Is(err, pkcs11.CKR_PIN_LOCKED):
-		return "the SO sets a new user PIN to unlock it"
+		return "the SO sets a new user PIN to unlock it; a TPM unlocks itself with time"
 	case errors.Is(err, pkcs11.CKR_PIN_INCORRECT):
 		return "the PIN is not tried again; correct its source"
 	case errors.Is(err, pkcs11.CKR_USER_PIN_NOT_INITIALIZED):

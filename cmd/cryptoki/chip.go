@@ -19,6 +19,9 @@ type chipSetup struct {
 	lock, dryRun, yes bool
 }
 
+// chipScheme begins the name of a chip.
+const chipScheme = "atecc608"
+
 // asItIs is the configuration of a chip that comes locked.
 const asItIs = "keep"
 
@@ -33,7 +36,7 @@ func (a *app) initChip(ctx context.Context, label string, c chipSetup) error {
 	if err != nil {
 		return err
 	}
-	if params.Scheme != "atecc608" {
+	if params.Scheme != chipScheme {
 		return usagef("init: --config is for chips: a token name that begins with atecc608:")
 	}
 	opts := atecc608.ProvisionOptions{Label: label, DryRun: c.dryRun}
@@ -53,7 +56,10 @@ func (a *app) initChip(ctx context.Context, label string, c chipSetup) error {
 		return err
 	}
 	err = a.provision(ctx, p, opts.Plan, c)
-	return errors.Join(err, closing())
+	if cerr := closing(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 // readPlan finds a configuration by its name, or reads its file.
@@ -67,7 +73,7 @@ func readPlan(name string) (*config.Plan, error) {
 	}
 	text, ferr := os.ReadFile(name)
 	if ferr != nil {
-		return nil, withHint(fmt.Errorf("%w: neither the name of a configuration nor a file (%w)", err, ferr), "cryptoki init --help")
+		return nil, withHint(fmt.Errorf("--config %s: neither the name of a configuration (%s, %s) nor a file that can be read: %w", name, strings.Join(config.Names(), ", "), asItIs, ferr), "cryptoki help init")
 	}
 	if plan, err = config.ParsePlan(string(text)); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -247,13 +253,21 @@ func (a *app) withChip(ctx context.Context, f func(*atecc608.Token) error) error
 	if err != nil {
 		return err
 	}
-	token, err := driver.Open(ctx, name)
+	params, err := driver.ParseName(name)
 	if err != nil {
 		return err
 	}
-	t, ok := token.(*atecc608.Token)
-	if !ok {
-		return errors.Join(usagef("this token has no slots of a chip"), token.Close())
+	if params.Scheme != chipScheme {
+		return usagef("this command is for chips: a token name that begins with atecc608:")
 	}
-	return errors.Join(f(t), t.Close())
+	token, err := driver.OpenParams(ctx, params)
+	if err != nil {
+		return a.explainOpen(err)
+	}
+	t := token.(*atecc608.Token)
+	err = a.explain(f(t))
+	if cerr := t.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }

@@ -37,6 +37,7 @@ func report(w io.Writer, cmd *command, err error) int {
 		return 1
 	}
 	fmt.Fprintf(w, "cryptoki: %s\n", oneLine(strings.TrimPrefix(err.Error(), "cryptoki: ")))
+	usage := errors.As(err, new(*usageError))
 	seen := map[string]bool{}
 	hint := func(s string) {
 		if !seen[s] {
@@ -44,14 +45,12 @@ func report(w io.Writer, cmd *command, err error) int {
 			fmt.Fprintf(w, "cryptoki: hint: %s\n", oneLine(s))
 		}
 	}
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		if h, ok := e.(*hintError); ok {
-			for _, s := range h.hints {
-				hint(s)
-			}
+	for h := (*hintError)(nil); errors.As(err, &h); err = h.err {
+		for _, s := range h.hints {
+			hint(s)
 		}
 	}
-	if u := (*usageError)(nil); errors.As(err, &u) {
+	if usage {
 		if cmd != nil {
 			hint("cryptoki help " + cmd.name)
 		} else if len(seen) == 0 {

@@ -109,8 +109,9 @@ func (a *app) initialize(ctx context.Context, s cryptoki.Setup, noPIN, yes bool)
 		}
 		defer clear(s.UserPIN)
 	}
+	a.model = info.Model
 	if err := t.Initialize(ctx, s); err != nil {
-		return err
+		return a.explain(err)
 	}
 	if info, err = t.Info(ctx); err != nil {
 		return err
@@ -126,7 +127,7 @@ func (a *app) initialize(ctx context.Context, s cryptoki.Setup, noPIN, yes bool)
 func (a *app) openNew(ctx context.Context) (*cryptoki.Token, error) {
 	t, err := a.open(ctx, noLogin)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return t, err
+		return t, a.explainOpen(err)
 	}
 	name, nerr := a.tokenName()
 	if nerr != nil || strings.Contains(name, "create=") {
@@ -136,7 +137,7 @@ func (a *app) openNew(ctx context.Context) (*cryptoki.Token, error) {
 	if t, cerr := cryptoki.Open(ctx, name+";create=true", nil); cerr == nil {
 		return t, nil
 	} else if errors.Is(cerr, fs.ErrPermission) || errors.Is(cerr, fs.ErrNotExist) || errors.Is(cerr, pkcs11.CKR_TOKEN_NOT_RECOGNIZED) {
-		return nil, cerr
+		return nil, a.explainOpen(cerr)
 	}
 	return nil, err
 }

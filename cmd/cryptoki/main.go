@@ -30,6 +30,7 @@ type app struct {
 	stderr *os.File
 
 	token    string // the name, "" for $CRYPTOKI_TOKEN
+	model    string // of the token, once it is open
 	json     bool
 	wantHelp bool
 	pins     pins

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"testing"
 )
@@ -67,5 +69,25 @@ func TestCommands(t *testing.T) {
 				t.Errorf("command %q: flag --%s is not explained", c.name, opt.long)
 			}
 		}
+	}
+}
+
+// TestReportHints looks for the hints of an error wherever they are in it.
+func TestReportHints(t *testing.T) {
+	inner := withHint(errors.New("no power"), "switch it on")
+	for name, err := range map[string]error{
+		"alone":   inner,
+		"wrapped": fmt.Errorf("chip: %w", inner),
+		"joined":  errors.Join(fmt.Errorf("chip: %w", inner), nil),
+		"twice":   withHint(fmt.Errorf("chip: %w", inner), "switch it on"),
+	} {
+		var b bytes.Buffer
+		if status := report(&b, nil, err); status != 1 || bytes.Count(b.Bytes(), []byte("cryptoki: hint: switch it on\n")) != 1 {
+			t.Errorf("%s: status %d and %q; want 1 and the hint once", name, status, b.String())
+		}
+	}
+	var b bytes.Buffer
+	if status := report(&b, nil, withHint(usagef("what?"), "look")); status != 2 {
+		t.Errorf("a hint and a wrong command line: status %d, %q; want 2", status, b.String())
 	}
 }

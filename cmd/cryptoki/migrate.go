@@ -19,6 +19,7 @@ token is not changed; this one keeps what it has, so that migrate can be repeate
 	json: resultFields,
 	example: []example{
 		{"to another directory", "cryptoki -t soft:dir=/data/token migrate --from soft:dir=/var/lib/gateway/token"},
+		{"from SoftHSM2, as far as it and p11-kit let keys go", "cryptoki migrate --from 'p11-kit-remote:module=/usr/lib/softhsm/libsofthsm2.so;token=old'"},
 		{"without a terminal", "cryptoki migrate --from soft:dir=/old --from-pin-file old.pin --pin-file user.pin"},
 	},
 	flags: func(o *options) runFunc {
@@ -39,12 +40,16 @@ func (a *app) migrate(ctx context.Context, from string) error {
 	}
 	// The one that is written to first, so that nothing is asked for in vain.
 	return a.with(ctx, mustLogin, func(t *cryptoki.Token) error {
-		source, err := cryptoki.Open(ctx, from, &cryptoki.Options{LastTry: a.pins.lastTry, PIN: a.fromPIN})
+		source, err := cryptoki.Open(ctx, a.lastTry(from), &cryptoki.Options{LastTry: a.pins.lastTry, PIN: a.fromPIN})
 		if err != nil {
 			return err
 		}
 		defer source.Close()
-		if err := ready(ctx, source); err != nil {
+		info, err := source.Info(ctx)
+		if err == nil {
+			err = ready(info)
+		}
+		if err != nil {
 			return fmt.Errorf("--from: %w", err)
 		}
 		if err := a.mustSee(ctx, source); err != nil {

@@ -80,6 +80,8 @@ func (a *app) tries(info pkcs11.TokenInfo, user pkcs11.UserType, s *secret) erro
 		locked, final = pkcs11.CKF_SO_PIN_LOCKED, pkcs11.CKF_SO_PIN_FINAL_TRY
 	}
 	switch {
+	case info.Flags&locked != 0 && a.inTPM():
+		return withHint(fmt.Errorf("the TPM of token %q is locked after wrong PINs, for the %s too: %w", info.Label, s.name, pkcs11.CKR_PIN_LOCKED), a.unlocking(""))
 	case info.Flags&locked != 0 && user == pkcs11.CKU_SO:
 		return fmt.Errorf("the SO PIN of token %q is locked for ever: %w", info.Label, pkcs11.CKR_PIN_LOCKED)
 	case info.Flags&locked != 0:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	cryptoki "github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -46,20 +47,40 @@ func (a *app) open(ctx context.Context, l login) (*cryptoki.Token, error) {
 	if l != noLogin {
 		opts.PIN = a.userPIN(l == mustLogin)
 	}
-	return cryptoki.Open(ctx, name, opts)
+	return cryptoki.Open(ctx, a.lastTry(name), opts)
+}
+
+// lastTry makes a name say what --last-try does: a TPM keeps a last try of its own.
+func (a *app) lastTry(name string) string {
+	if a.pins.lastTry && strings.HasPrefix(name, "tpm:") && !strings.Contains(name, "last-try=") {
+		return name + ";last-try=true"
+	}
+	return name
+}
+
+// inTPM reports whether the token is in a TPM, which another process may serve.
+func (a *app) inTPM() bool {
+	return strings.HasPrefix(a.model, "TPM ")
+}
+
+// onChip reports whether the token is an ATECC608.
+func (a *app) onChip() bool {
+	return strings.HasPrefix(a.model, "ATECC608")
 }
 
 // with opens the token, runs f, and closes it again.
 func (a *app) with(ctx context.Context, l login, f func(*cryptoki.Token) error) error {
 	t, err := a.open(ctx, l)
 	if err != nil {
-		return explain(err)
+		return a.explainOpen(err)
 	}
-	if l != noLogin {
-		err = ready(ctx, t)
+	info, err := t.Info(ctx)
+	a.model = info.Model
+	if err == nil && l != noLogin {
+		err = ready(info)
 	}
 	if err == nil {
-		err = explain(f(t))
+		err = a.explain(f(t))
 	}
 	if cerr := t.Close(); err == nil {
 		err = cerr
@@ -68,11 +89,7 @@ func (a *app) with(ctx context.Context, l login, f func(*cryptoki.Token) error) 
 }
 
 // ready says what to do first with a token that is new.
-func ready(ctx context.Context, t *cryptoki.Token) error {
-	info, err := t.Info(ctx)
-	if err != nil {
-		return err
-	}
+func ready(info pkcs11.TokenInfo) error {
 	if info.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0 {
 		return withHint(errors.New("the token is not initialized yet"), "cryptoki init --label NAME")
 	}
@@ -80,30 +97,50 @@ func ready(ctx context.Context, t *cryptoki.Token) error {
 }
 
 // explain adds to an error of the facade what a person at a shell does about it.
-func explain(err error) error {
+func (a *app) explain(err error) error {
 	if h := (*hintError)(nil); err == nil || errors.As(err, &h) {
 		return err
 	}
 	switch {
 	case errors.Is(err, cryptoki.ErrLastTry):
-		return withHint(err, "if you are sure of the PIN: --last-try", "otherwise the SO sets a new one: cryptoki pin unlock", resetTPM)
+		return withHint(err, "if you are sure of the PIN: --last-try", "otherwise "+a.unlocking("the SO sets a new one: "))
 	case errors.Is(err, pkcs11.CKR_PIN_LOCKED):
-		return withHint(err, "cryptoki pin unlock", resetTPM)
-	case errors.Is(err, pkcs11.CKR_USER_PIN_NOT_INITIALIZED):
+		return withHint(err, a.unlocking(""))
+	case errors.Is(err, pkcs11.CKR_USER_PIN_NOT_INITIALIZED) && !a.onChip():
 		return withHint(err, "the SO sets one: cryptoki pin unlock")
+	case errors.Is(err, pkcs11.CKR_MECHANISM_INVALID):
+		return withHint(err, "what the token can do: cryptoki info --mechanisms")
 	case errors.Is(err, pkcs11.CKR_TOKEN_WRITE_PROTECTED):
 		return fmt.Errorf("%w: the token cannot be written; check the owner and the permissions of its files, or of a token that is served, what the configuration of cryptoki serve allows", err)
-	case errors.As(err, new(*net.OpError)):
-		// Somebody else is to be started first, and no token to be made.
-	case errors.Is(err, pkcs11.CKR_TOKEN_NOT_PRESENT) && errors.Is(err, fs.ErrNotExist):
-		return withHint(err, "to make a new token there: cryptoki init --label NAME")
 	}
 	return err
 }
 
-// resetTPM is a hint: a TPM counts wrong PINs of the user, the SO and everybody else
-// together.
-const resetTPM = "of a token in a TPM: cryptoki lockout reset"
+// unlocking is what to do about a PIN that is locked. A TPM counts wrong PINs of
+// the user, the SO and everybody else together, so that the SO cannot help.
+func (a *app) unlocking(why string) string {
+	if a.inTPM() {
+		return "wait until the TPM forgets wrong PINs (cryptoki lockout), or: cryptoki lockout reset"
+	}
+	return why + "cryptoki pin unlock"
+}
+
+// explainOpen adds what to do about a token that does not open, where the error
+// does not say it.
+func (a *app) explainOpen(err error) error {
+	name, _ := a.tokenName()
+	unreached := errors.As(err, new(*net.OpError))
+	absent := errors.Is(err, pkcs11.CKR_TOKEN_NOT_PRESENT)
+	switch {
+	case absent && errors.Is(err, fs.ErrNotExist) && !unreached && strings.HasPrefix(name, chipScheme+":"):
+		return withHint(err, "to make a token of a blank chip, look first: cryptoki init --config generic --dry-run")
+	case absent && errors.Is(err, fs.ErrNotExist) && !unreached:
+		return withHint(err, "to make a new token there: cryptoki init --label NAME")
+	case absent, unreached, errors.Is(err, syscall.EACCES):
+		return withHint(err, "what is wrong, and what to do: cryptoki doctor")
+	}
+	return err
+}
 
 // name checks the name of an object, a label or a pkcs11: URI, that comes from
 // the command line.
@@ -155,7 +192,7 @@ func find(ctx context.Context, t *cryptoki.Token, name string, classes ...pkcs11
 			return nil, err
 		}
 		if !uri.MatchToken(info) {
-			return nil, fmt.Errorf("%s: this is about another token than %q, serial %s: %w", uri, info.Label, info.SerialNumber, fs.ErrNotExist)
+			return nil, fmt.Errorf("%s: this is about another token than %q, serial %s", uri, info.Label, info.SerialNumber)
 		}
 		filter = uri.ObjectTemplate()
 	}

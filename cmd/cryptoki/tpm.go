@@ -189,7 +189,7 @@ func (a *app) withTPM(ctx context.Context, l login, f func(*tpm.Token) error) er
 	if err != nil {
 		return err
 	}
-	params, err := driver.ParseName(name)
+	params, err := driver.ParseName(a.lastTry(name))
 	if err != nil {
 		return err
 	}
@@ -198,16 +198,20 @@ func (a *app) withTPM(ctx context.Context, l login, f func(*tpm.Token) error) er
 	}
 	opened, err := driver.OpenParams(ctx, params)
 	if err != nil {
-		return explain(err)
+		return a.explainOpen(err)
 	}
 	t := opened.(*tpm.Token)
+	a.model = t.Info().Model
 	if l != noLogin {
 		err = a.loginTPM(ctx, t)
 	}
 	if err == nil {
-		err = explain(f(t))
+		err = a.explain(f(t))
 	}
-	return errors.Join(err, t.Close())
+	if cerr := t.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 func (a *app) loginTPM(ctx context.Context, t *tpm.Token) error {
@@ -223,7 +227,7 @@ func (a *app) loginTPM(ctx context.Context, t *tpm.Token) error {
 		return err
 	}
 	defer clear(pin)
-	return explain(t.Login(ctx, pkcs11.CKU_USER, pin))
+	return a.explain(t.Login(ctx, pkcs11.CKU_USER, pin))
 }
 
 // tpmKey finds a private key by its label.

@@ -6,7 +6,7 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"github.com/go-cryptoki/cryptoki/driver"
+	cryptoki "github.com/go-cryptoki/cryptoki"
 )
 
 // version is set by the linker for releases: -ldflags '-X main.version=v1.2.3'.
@@ -28,7 +28,7 @@ var versionCommand = command{
 				Go       string   `json:"go"`
 				Platform string   `json:"platform"`
 				Backends []string `json:"backends"`
-			}{programVersion(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, driver.Schemes()}
+			}{programVersion(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH, cryptoki.Schemes()}
 			if a.json {
 				return a.printJSON(v)
 			}
