@@ -119,7 +119,7 @@ func TestOwnBroker(t *testing.T) {
 
 func TestBackendByName(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	wantSteps(t, gatewayRun(t, "--data", data, "--backend", "soft:mem=true"), "key pair", "certificate", "connect", "message")
+	wantSteps(t, gatewayRun(t, "--data", data, "-t", "soft:mem=true"), "key pair", "certificate", "connect", "message")
 	if _, err := os.Stat(filepath.Join(data, "token")); err == nil {
 		t.Error("the default token was made too")
 	}
@@ -212,7 +212,7 @@ func TestBadInput(t *testing.T) {
 		{"an unknown TLS version", func(string) []string { return []string{"--tls", "1.1"} }, []string{"1.1", "1.2 or 1.3"}},
 		{"another key type than the identity's", func(string) []string { return []string{"--key", "rsa2048"} }, []string{"P-256", "--data"}},
 		{"a backend that is not there", func(string) []string { return []string{"--backend", "chip:bus=1"} }, []string{`no backend "chip"`, "soft"}},
-		{"a backend with an unknown parameter", func(string) []string { return []string{"--backend", "soft:dri=x"} }, []string{`"dri"`, "dir"}},
+		{"a backend with an unknown parameter", func(string) []string { return []string{"--token", "soft:dri=x"} }, []string{`"dri"`, "dir"}},
 		{"a broker without a port", func(string) []string { return []string{"--broker", "broker"} }, []string{"broker", "host:port"}},
 		{"a broker that is not there", func(string) []string { return []string{"--broker", fmt.Sprintf("127.0.0.1:%d", freePort(t))} }, []string{"127.0.0.1", "refused"}},
 		{"a CA file that is not there", func(string) []string { return []string{"--ca", "missing.pem"} }, []string{"missing.pem"}},

@@ -38,17 +38,19 @@
 //
 // With the key in a TPM 2.0, or in swtpm, everything else is the same:
 //
-//	go run -C examples ./gateway --backend 'tpm:device=/dev/tpmrm0;create=true;dir=/var/lib/gateway/tpm'
+//	go run -C examples ./gateway --token 'tpm:device=/dev/tpmrm0;create=true;dir=/var/lib/gateway/tpm'
 //
 // # On a chip
 //
 // With the key in an ATECC608, or in a simulated one, everything else is the same:
 //
-//	atecc-sim --blank --listen unix:chip.sock &
-//	cryptoki -t 'atecc608:bus=unix:chip.sock;dir=chip' init --config generic --lock
-//	go run -C examples ./gateway --backend 'atecc608:bus=unix:chip.sock;dir=chip'
+//	chip="atecc608:bus=unix:$PWD/chip.sock;dir=$PWD/chip"
+//	go run ./cmd/atecc-sim --blank --listen unix:chip.sock &
+//	go run ./cmd/cryptoki -t "$chip" init --config generic --lock
+//	go run -C examples ./gateway --token "$chip"
 //
-// Name a real chip by its bus, as in atecc608:bus=1;dir=/var/lib/gateway/chip.
+// Name a real chip by its bus, as in atecc608:bus=1;dir=/var/lib/gateway/chip. Paths
+// are whole ones, since go run -C examples runs the program in that directory.
 //
 // On port 443 the connection asks for the protocol x-amzn-mqtt-ca (ALPN), as AWS
 // IoT Core wants it there.
@@ -82,7 +84,7 @@ func main() {
 // settings are what the flags say.
 type settings struct {
 	data     string
-	backend  string
+	token    string
 	pinFile  string
 	broker   string
 	ca       string
@@ -98,7 +100,9 @@ func parse(args []string, out io.Writer) (settings, error) {
 	f := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&s.data, "data", "gateway-data", "keep everything in `DIR`")
-	f.StringVar(&s.backend, "backend", "", "use the token of that `NAME` (default soft:dir=DIR/token)")
+	f.StringVar(&s.token, "token", "", "use the token of that `NAME` (default soft:dir=DIR/token)")
+	f.StringVar(&s.token, "t", "", "the same as --token `NAME`")
+	f.StringVar(&s.token, "backend", "", "the same as --token `NAME`")
 	f.StringVar(&s.pinFile, "pin-file", "", "take the token's user PIN from `FILE` (default DIR/user.pin)")
 	f.StringVar(&s.broker, "broker", "", "connect to the broker at `HOST:PORT`, not to one of our own; port 443 asks for AWS IoT's x-amzn-mqtt-ca")
 	f.StringVar(&s.ca, "ca", "", "trust the CAs in the PEM `FILE` for the broker (default: the root certificate in the token)")

@@ -43,7 +43,7 @@ func openGateway(ctx context.Context, set settings, step *steps) (*gateway, erro
 	if set.pinFile == "" {
 		set.pinFile = filepath.Join(set.data, "user.pin")
 	}
-	name := set.backend
+	name := set.token
 	if name == "" {
 		dir := filepath.Join(set.data, "token")
 		name = "soft:create=true;dir=" + strings.NewReplacer("%", "%25", ";", "%3B").Replace(dir)
