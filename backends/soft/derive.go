@@ -2,10 +2,8 @@ package soft
 
 import (
 	"context"
-	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/go-cryptoki/cryptoki/driver"
@@ -49,7 +47,7 @@ func (k keyObject) derive(ctx context.Context, m *pkcs11.Mechanism, own *ecdh.Pr
 	if !ok || p == nil {
 		return nil, fmt.Errorf("soft: %v wants *pkcs11.ECDH1DeriveParams: %w", m.Type, pkcs11.CKR_MECHANISM_PARAM_INVALID)
 	}
-	hash, ok := kdfHash(p.KDF)
+	hash, ok := keys.KDFHash(p.KDF)
 	if !ok {
 		return nil, fmt.Errorf("soft: %v: KDF %v: %w", m.Type, p.KDF, pkcs11.CKR_MECHANISM_PARAM_INVALID)
 	}
@@ -75,7 +73,7 @@ func (k keyObject) derive(ctx context.Context, m *pkcs11.Mechanism, own *ecdh.Pr
 	// Truncation takes bytes off the front.
 	value := z[max(len(z)-n, 0):]
 	if hash != 0 {
-		value = x963(hash, z, p.SharedData, n)
+		value = keys.X963(hash, z, p.SharedData, n)
 		defer clear(value)
 	}
 	return k.t.createSecret(ctx, template, value, replaces)
@@ -99,36 +97,4 @@ func (k keyObject) peer(point []byte) (*ecdh.PublicKey, error) {
 		return pub, nil
 	}
 	return nil, pkcs11.CKR_KEY_TYPE_INCONSISTENT
-}
-
-func kdfHash(kdf pkcs11.KDFType) (crypto.Hash, bool) {
-	switch kdf {
-	case pkcs11.CKD_NULL:
-		return 0, true
-	case pkcs11.CKD_SHA1_KDF:
-		return crypto.SHA1, true
-	case pkcs11.CKD_SHA224_KDF:
-		return crypto.SHA224, true
-	case pkcs11.CKD_SHA256_KDF:
-		return crypto.SHA256, true
-	case pkcs11.CKD_SHA384_KDF:
-		return crypto.SHA384, true
-	case pkcs11.CKD_SHA512_KDF:
-		return crypto.SHA512, true
-	}
-	return 0, false
-}
-
-// x963 is the key derivation function of ANSI X9.63, SEC 1 §3.6.1: n bytes.
-func x963(hash crypto.Hash, z, info []byte, n int) []byte {
-	out := make([]byte, 0, n+hash.Size())
-	h := hash.New()
-	for counter := uint32(1); len(out) < n; counter++ {
-		h.Reset()
-		h.Write(z)
-		h.Write(binary.BigEndian.AppendUint32(nil, counter))
-		h.Write(info)
-		out = h.Sum(out)
-	}
-	return out[:n]
 }

@@ -2,13 +2,13 @@ package soft
 
 import (
 	"os"
-	"os/exec"
 	"regexp"
 	"runtime"
 	"strconv"
 	"sync"
 	"testing"
 
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -18,7 +18,7 @@ import (
 func TestManyLoginsInLittleMemory(t *testing.T) {
 	const child = "SOFT_MANY_LOGINS"
 	if os.Getenv(child) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestManyLoginsInLittleMemory$", "-test.v")
+		cmd := proc.Command(t, os.Args[0], "-test.run=^TestManyLoginsInLittleMemory$", "-test.v")
 		cmd.Env = append(os.Environ(), child+"=1")
 		out, err := cmd.CombinedOutput()
 		if err != nil {

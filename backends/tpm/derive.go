@@ -3,9 +3,7 @@ package tpm
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/ecdsa"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
@@ -28,7 +26,7 @@ func (k ecKey) Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.
 	if !ok || p == nil {
 		return nil, fmt.Errorf("tpm: %v wants *pkcs11.ECDH1DeriveParams: %w", m.Type, pkcs11.CKR_MECHANISM_PARAM_INVALID)
 	}
-	hash, ok := kdfHash(p.KDF)
+	hash, ok := keys.KDFHash(p.KDF)
 	if !ok {
 		return nil, fmt.Errorf("tpm: %v: KDF %v: %w", m.Type, p.KDF, pkcs11.CKR_MECHANISM_PARAM_INVALID)
 	}
@@ -53,7 +51,7 @@ func (k ecKey) Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs11.
 	// Truncation takes bytes off the front.
 	secret := z[max(len(z)-n, 0):]
 	if hash != 0 {
-		secret = x963(hash, z, shared, n)
+		secret = keys.X963(hash, z, shared, n)
 		defer clear(secret)
 	}
 	return k.t.createSecret(ctx, template, secret, replaces)
@@ -109,36 +107,4 @@ func derivedLen(m *pkcs11.Mechanism, template pkcs11.Template, most int, kdf boo
 		return 0, fmt.Errorf("tpm: %v: %d bytes of at most %d: %w", m.Type, n, most, pkcs11.CKR_KEY_SIZE_RANGE)
 	}
 	return int(n), nil
-}
-
-func kdfHash(kdf pkcs11.KDFType) (crypto.Hash, bool) {
-	switch kdf {
-	case pkcs11.CKD_NULL:
-		return 0, true
-	case pkcs11.CKD_SHA1_KDF:
-		return crypto.SHA1, true
-	case pkcs11.CKD_SHA224_KDF:
-		return crypto.SHA224, true
-	case pkcs11.CKD_SHA256_KDF:
-		return crypto.SHA256, true
-	case pkcs11.CKD_SHA384_KDF:
-		return crypto.SHA384, true
-	case pkcs11.CKD_SHA512_KDF:
-		return crypto.SHA512, true
-	}
-	return 0, false
-}
-
-// x963 is the key derivation function of ANSI X9.63, SEC 1 §3.6.1: n bytes.
-func x963(hash crypto.Hash, z, info []byte, n int) []byte {
-	out := make([]byte, 0, n+hash.Size())
-	h := hash.New()
-	for counter := uint32(1); len(out) < n; counter++ {
-		h.Reset()
-		h.Write(z)
-		h.Write(binary.BigEndian.AppendUint32(nil, counter))
-		h.Write(info)
-		out = h.Sum(out)
-	}
-	return out[:n]
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"syscall"
@@ -14,6 +13,7 @@ import (
 	"github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/conformance"
 	"github.com/go-cryptoki/cryptoki/internal/need"
+	"github.com/go-cryptoki/cryptoki/internal/proc"
 	"github.com/go-cryptoki/cryptoki/internal/tpmtest"
 	"github.com/go-cryptoki/cryptoki/rpc"
 	"github.com/stretchr/testify/require"
@@ -102,14 +102,14 @@ func abrmd(t *testing.T, tcti string) string {
 	require.Eventually(t, func() bool { _, err := os.Stat(address); return err == nil }, 10*time.Second, 10*time.Millisecond)
 	daemon(t, need.Program(t, "tpm2-abrmd", "tpm2-abrmd"), "--session", "--allow-root", "--tcti="+tcti)
 	require.Eventually(t, func() bool {
-		return exec.Command("tpm2_getcap", "-T", "tabrmd:bus_type=session", "handles-transient").Run() == nil
+		return proc.Command(t, "tpm2_getcap", "-T", "tabrmd:bus_type=session", "handles-transient").Run() == nil
 	}, 30*time.Second, 50*time.Millisecond)
 	return "tabrmd:bus_type=session"
 }
 
 // daemon runs a program until the test ends.
 func daemon(t *testing.T, program string, args ...string) {
-	cmd := exec.Command(program, args...)
+	cmd := proc.Command(t, program, args...)
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
