@@ -60,6 +60,9 @@ func Remote(ctx context.Context, module string, opts *ClientOptions) (*Client, e
 		return nil, fmt.Errorf("%w: the command p11-kit runs foreign modules; install the package p11-kit: %w", pkcs11.CKR_FUNCTION_FAILED, err)
 	}
 	c, err := Command(ctx, opts, path, "remote", module)
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w; is it a PKCS #11 library, and for this machine?", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", module, err)
 	}

@@ -309,7 +309,7 @@ func TestRemoteRefuses(t *testing.T) {
 	}{
 		{"a file that is not there", filepath.Join(dir, "none.so"), pkcs11.CKR_ARGUMENTS_BAD, "none.so"},
 		{"a directory", dir, pkcs11.CKR_ARGUMENTS_BAD, dir},
-		{"a file that is no library", text, pkcs11.CKR_DEVICE_ERROR, "text.so"},
+		{"a file that is no library", text, pkcs11.CKR_DEVICE_ERROR, "is it a PKCS #11 library"},
 		{"nothing", "", pkcs11.CKR_ARGUMENTS_BAD, "p11-kit-remote:module="},
 	} {
 		t.Run(c.name, func(t *testing.T) {

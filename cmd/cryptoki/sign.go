@@ -56,11 +56,15 @@ var verifyCommand = command{
 	summary: "verify the signature of a file",
 	about: signatureFormat + ` LABEL is
 that of a public key, a certificate or a private key. The exit status is 0 for a
-valid signature and 1 otherwise.`,
+valid signature and 1 otherwise.
+
+Public keys and certificates can be read without the PIN. But only a software token or
+a TPM that is logged in knows that the key is the one that was installed, and not one
+that somebody has put into its directory: give the PIN where that matters.`,
 	pins: wantUser,
 	json: []field{{"valid", "true; an invalid signature is an error"}, {"key", "type of the key"}},
 	example: []example{
-		{"an update", `cryptoki verify "Code Verify Key" firmware.bin --signature firmware.sig && install-firmware`},
+		{"an update", `cryptoki verify "Code Verify Key" firmware.bin --signature firmware.sig --pin-file user.pin && install-firmware`},
 	},
 	flags: func(o *options) runFunc {
 		var s signature

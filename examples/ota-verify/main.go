@@ -8,8 +8,8 @@
 // exits with status 0 if the signature is right, and with 1 otherwise.
 //
 // The key is public and can be read without the PIN. But only a software token
-// that is logged in knows that it is the one that was installed, and not one
-// that somebody has put into the store.
+// or a TPM that is logged in knows that it is the one that was installed, and not
+// one that somebody has put into the store.
 package main
 
 import (
@@ -19,7 +19,9 @@ import (
 	"os"
 
 	"github.com/go-cryptoki/cryptoki"
+	_ "github.com/go-cryptoki/cryptoki/backends/atecc608"
 	_ "github.com/go-cryptoki/cryptoki/backends/soft"
+	_ "github.com/go-cryptoki/cryptoki/backends/tpm"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 

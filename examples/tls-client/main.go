@@ -13,7 +13,9 @@ import (
 	"os"
 
 	"github.com/go-cryptoki/cryptoki"
+	_ "github.com/go-cryptoki/cryptoki/backends/atecc608"
 	_ "github.com/go-cryptoki/cryptoki/backends/soft"
+	_ "github.com/go-cryptoki/cryptoki/backends/tpm"
 )
 
 func main() {
