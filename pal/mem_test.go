@@ -11,6 +11,8 @@ import (
 	"github.com/go-cryptoki/cryptoki/pal/paltest"
 )
 
+var _ pal.Batcher = (*pal.Mem)(nil) // or paltest leaves that out
+
 func TestMem(t *testing.T) {
 	paltest.TestStore(t, func(*testing.T) pal.Store { return new(pal.Mem) },
 		paltest.Reopen(func(t *testing.T, s pal.Store) pal.Store { return s }))

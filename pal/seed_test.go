@@ -14,6 +14,12 @@ import (
 	"github.com/go-cryptoki/cryptoki/pal/paltest"
 )
 
+// Or paltest leaves that out.
+var (
+	_ pal.LockedSeed = (*pal.RecordSeed)(nil)
+	_ pal.LockedSeed = (*pal.FileSeed)(nil)
+)
+
 func TestRecordSeed(t *testing.T) {
 	var m *pal.Mem
 	paltest.TestSeed(t, func(t *testing.T) pal.Seed {

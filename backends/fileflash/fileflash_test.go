@@ -11,6 +11,14 @@ import (
 	"github.com/go-cryptoki/cryptoki/pal/paltest"
 )
 
+// paltest leaves out what a store is not.
+var _ interface {
+	pal.Batcher
+	pal.Locker
+	pal.Watcher
+	pal.BulkLoader
+} = (*fileflash.Store)(nil)
+
 func open(t testing.TB, dir string) *fileflash.Store {
 	t.Helper()
 	s, err := fileflash.Open(dir, nil)
