@@ -106,6 +106,8 @@ func checkGolden(t *testing.T, token *tpm.Token) {
 		require.NoError(t, err)
 		require.Equal(t, want.mac, base64.StdEncoding.EncodeToString(mac), label)
 	}
+	_, err = byLabel(t, token, "HMAC").(driver.Signer).Sign(ctx, &pkcs11.Mechanism{Type: pkcs11.CKM_SHA384_HMAC}, []byte("data"))
+	require.ErrorIs(t, err, pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED, "keys were made for one hash function then")
 	for _, label := range []string{"certificate", "renamed data", "private data"} {
 		require.Equal(t, bytes.Repeat([]byte{7}, 32), byLabel(t, token, label).Attributes().Bytes(pkcs11.CKA_VALUE), label)
 	}

@@ -31,8 +31,12 @@ func (a *abilities) mechanisms() []driver.Mechanism {
 	}
 	if a.hmac {
 		row(pkcs11.CKM_GENERIC_SECRET_KEY_GEN, generatedHMAC, generatedHMAC, pkcs11.CKF_GENERATE)
-		row(pkcs11.CKM_SHA256_HMAC, minHMAC, maxHMAC, mac)
-		row(pkcs11.CKM_SHA256_HMAC_GENERAL, minHMAC, maxHMAC, mac)
+		for _, h := range hmacHashes {
+			if a.hasHash(h.id) {
+				row(h.plain, minHMAC, maxHMAC, mac)
+				row(h.general, minHMAC, maxHMAC, mac)
+			}
+		}
 	}
 	if a.cmac {
 		most := 16

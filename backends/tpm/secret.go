@@ -40,6 +40,20 @@ const (
 	maxSecret     = 1024 // outside of the TPM
 )
 
+// An hmacHash is a hash function with its mechanisms for HMAC.
+type hmacHash struct {
+	id             tpm2.TPMAlgID
+	size           int
+	plain, general pkcs11.MechanismType
+}
+
+var hmacHashes = []hmacHash{
+	{tpm2.TPMAlgSHA1, 20, pkcs11.CKM_SHA_1_HMAC, pkcs11.CKM_SHA_1_HMAC_GENERAL},
+	{tpm2.TPMAlgSHA256, 32, pkcs11.CKM_SHA256_HMAC, pkcs11.CKM_SHA256_HMAC_GENERAL},
+	{tpm2.TPMAlgSHA384, 48, pkcs11.CKM_SHA384_HMAC, pkcs11.CKM_SHA384_HMAC_GENERAL},
+	{tpm2.TPMAlgSHA512, 64, pkcs11.CKM_SHA512_HMAC, pkcs11.CKM_SHA512_HMAC_GENERAL},
+}
+
 // newSecretKey makes a secret key of a value. One that may not be exported goes
 // into the TPM and is nowhere else. One that may be, such as a secret that was
 // derived to be used outside, is kept outside: sealed under the token secret, or
@@ -113,8 +127,10 @@ func (t *Token) secretTemplate(typ pkcs11.KeyType, n int, attributes uint32) ([]
 	if n < minHMAC || n > maxHMAC {
 		return nil, fmt.Errorf("tpm: an HMAC key of %d bytes; a TPM takes %d to %d: %w", n, minHMAC, maxHMAC, pkcs11.CKR_ATTRIBUTE_VALUE_INVALID)
 	}
-	// A TPM fixes the hash function when the key is made.
-	b := put16(put16(publicHeader(tpm2.TPMAlgKeyedHash, attributes|objSign), uint16(tpm2.TPMAlgHMAC)), uint16(tpm2.TPMAlgSHA256))
+	// A key that can only sign has one hash function, for ever. One that could also
+	// decrypt, which no command does with it, has none, and each command says which.
+	// Part 3, 12.1.1 and 15.5.
+	b := put16(publicHeader(tpm2.TPMAlgKeyedHash, attributes|objSign|objDecrypt), uint16(tpm2.TPMAlgNull))
 	return putSized(b, nil), nil
 }
 
@@ -197,13 +213,16 @@ func (k macKey) Sign(ctx context.Context, m *pkcs11.Mechanism, data []byte) ([]b
 			return nil, wrongMechanism(m)
 		}
 		general = m.Type == pkcs11.CKM_AES_CMAC_GENERAL
-	case pkcs11.CKM_SHA256_HMAC, pkcs11.CKM_SHA256_HMAC_GENERAL:
-		if aesKey {
+	default:
+		i := slices.IndexFunc(hmacHashes, func(h hmacHash) bool { return h.plain == m.Type || h.general == m.Type })
+		if aesKey || i < 0 {
 			return nil, wrongMechanism(m)
 		}
-		scheme, size, general = tpm2.TPMAlgSHA256, 32, m.Type == pkcs11.CKM_SHA256_HMAC_GENERAL
-	default:
-		return nil, wrongMechanism(m)
+		h := hmacHashes[i]
+		if k.key.public.scheme != tpm2.TPMAlgNull && h.id != tpm2.TPMAlgSHA256 {
+			return nil, fmt.Errorf("tpm: %v: the key was made for SHA-256 alone: %w", m.Type, pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED)
+		}
+		scheme, size, general = h.id, h.size, m.Type == h.general
 	}
 	n, err := macLen(m, general, size)
 	if err != nil {
