@@ -346,8 +346,7 @@ func (c *conn) produce(w *writer, room room, produce func(out []byte) (int, erro
 				n = min(n, need)
 			}
 		}
-		out = make([]byte, n)
-		defer clear(out)
+		out = w.output(n)
 	}
 	n, err := produce(out)
 	switch {

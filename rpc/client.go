@@ -281,14 +281,10 @@ func readAll(r io.Reader, n int) ([]byte, error) {
 
 // call makes a call: build writes the arguments, parse reads the results.
 func (l *link) call(ctx context.Context, id callID, build func(*writer) error, parse func(*reader) error) error {
-	w := buffers.Get().(*writer)
+	m := messages.Get().(*message)
+	defer m.free()
+	w := &m.w
 	w.version, w.own, w.ulong = l.version, l.own, 8
-	defer func() {
-		clear(w.b[:cap(w.b)])
-		if cap(w.b) <= 64<<10 {
-			buffers.Put(w)
-		}
-	}()
 	w.begin(id, calls[id].request)
 	if build != nil {
 		if err := build(w); err != nil {

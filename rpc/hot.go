@@ -7,9 +7,13 @@ import (
 )
 
 // A connection becomes hot after so many calls within so much time of each other.
-const (
-	warmCalls = 16
-	warmTime  = time.Millisecond
+const warmCalls = 8
+
+var (
+	warmTime = 2 * time.Millisecond
+	// coolTime is how long a hot connection may rest before it goes back to the
+	// poller.
+	coolTime = 20 * time.Millisecond
 )
 
 // errCold is the error of a hot connection's Read that has waited for coolTime.

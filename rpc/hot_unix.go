@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,10 +25,6 @@ type hotConn struct {
 	mu     sync.Mutex // for Close, and for what changes the above
 	closed bool
 }
-
-// coolTime is how long a hot connection may rest before it goes back to the
-// poller.
-const coolTime = 5 * time.Millisecond
 
 // hotFrom returns rw as one that can be hot, or nil if it cannot.
 func hotFrom(rw io.ReadWriteCloser) *hotConn {

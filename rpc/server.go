@@ -581,8 +581,6 @@ func (c *conn) leave() {
 	c.state.Unlock()
 }
 
-var buffers = sync.Pool{New: func() any { return &writer{b: make([]byte, 0, 512)} }}
-
 // dispatch answers a message, by another goroutine if it may take long.
 func (c *conn) dispatch(code uint32, body []byte) error {
 	r := reader{b: body, version: c.version, own: c.own, ulong: &c.ulong}
@@ -594,26 +592,29 @@ func (c *conn) dispatch(code uint32, body []byte) error {
 	if string(sig) != calls[id].request {
 		return fmt.Errorf("%w: %v has another signature", errMessage, id)
 	}
+	m := messages.Get().(*message)
+	m.code, m.id, m.r = code, id, r
 	now := time.Now()
 	c.warm(now)
 	c.enter()
 	if !c.apart(id) {
 		c.working.Store(now.UnixNano())
-		c.answer(code, id, r, c.ctx)
+		c.answer(c.ctx, m)
 		c.working.Store(0)
 		clear(body)
 		c.leave()
 		return nil
 	}
-	r.b = bytes.Clone(r.b)
+	m.r.b = bytes.Clone(r.b)
 	clear(body)
 	// The size of a CK_ULONG is the reading goroutine's, and templates of calls
 	// that may wait do not change it.
 	ulong := c.ulong
-	r.ulong = &ulong
+	m.r.ulong = &ulong
 	select {
 	case c.calls <- struct{}{}:
 	case <-c.ctx.Done():
+		clear(m.r.b)
 		c.leave()
 		return errGone
 	}
@@ -624,8 +625,8 @@ func (c *conn) dispatch(code uint32, body []byte) error {
 			ctx, cancel = context.WithTimeout(ctx, c.server.opts.CallTime)
 			defer cancel()
 		}
-		mine := r.b
-		c.answer(code, id, r, ctx)
+		mine := m.r.b
+		c.answer(ctx, m)
 		clear(mine)
 		<-c.calls
 		c.leave()
@@ -645,15 +646,15 @@ func (c *conn) apart(id callID) bool {
 	return mayWait[id] && (alwaysApart[id] || c.slowCalls[id].Load())
 }
 
-// answer performs a call and sends what comes of it.
-func (c *conn) answer(code uint32, id callID, r reader, ctx context.Context) {
+// answer performs a call, sends what comes of it, and frees m.
+func (c *conn) answer(ctx context.Context, m *message) {
 	begin := time.Now()
-	w := buffers.Get().(*writer)
+	id, r, w := m.id, &m.r, &m.w
 	w.version, w.own, w.ulong = c.version, c.own, *r.ulong
 	w.begin(id, calls[id].response)
 	placed := c.takeTurn(ctx, id, begin)
 	size, from := len(r.b), time.Now()
-	err := c.call(ctx, id, &r, w)
+	err := c.call(ctx, id, r, w)
 	if bulk[id] && id != callGenerateRandom { // which does so itself
 		c.computed(ctx, size, from)
 	}
@@ -676,13 +677,8 @@ func (c *conn) answer(code uint32, id callID, r reader, ctx context.Context) {
 			c.server.opts.Log.Warn("malformed call", "peer", c.peer.String(), "call", id.String(), "error", err)
 		}
 	}
-	c.send(w.finish(code))
-	if cap(w.b) <= 64<<10 {
-		clear(w.b)
-		buffers.Put(w)
-	} else {
-		clear(w.b)
-	}
+	c.send(w.finish(m.code))
+	m.free()
 	if c.server.opts.Observe != nil {
 		c.server.opts.Observe(Call{Name: id.String(), Peer: c.peer, Duration: time.Since(begin), Code: failed})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -159,6 +160,38 @@ type writer struct {
 	version uint8
 	own     bool
 	ulong   uint8 // 8, or 4 for a 32-bit peer
+
+	out []byte // see output
+}
+
+// A message is a call that is being made or answered. Its buffers are used again.
+type message struct {
+	code uint32
+	id   callID
+	r    reader
+	w    writer
+}
+
+var messages = sync.Pool{New: func() any { return &message{w: writer{b: make([]byte, 0, 512)}} }}
+
+// free clears a message of which no part is used any more.
+func (m *message) free() {
+	b, out := m.w.b[:cap(m.w.b)], m.w.out
+	clear(b)
+	clear(out)
+	if max(len(b), len(out)) <= 64<<10 {
+		*m = message{w: writer{b: b[:0], out: out}}
+		messages.Put(m)
+	}
+}
+
+// output is where a call may put n bytes of output, which are zero. They are
+// cleared with the message.
+func (w *writer) output(n int) []byte {
+	if n > len(w.out) || w.out == nil {
+		w.out = make([]byte, max(n, 64))
+	}
+	return w.out[:n:n]
 }
 
 // begin starts the body of a call or of an answer.

@@ -5,7 +5,9 @@ package bench
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,11 +138,64 @@ func quantile[T time.Duration | float64](list []T, q float64) T {
 	return s[int(q*float64(len(s)-1))]
 }
 
-// One call over the socket, C_GetSessionInfo.
+// One call over the socket, C_GetSessionInfo. The floor is what two processes need
+// at least that send each other the same bytes, as p11-kit-client.so does.
 func BenchmarkCall(b *testing.B) {
 	ours := load(b, tokens.Soft(b, tokens.Build(b)))
 	peer := load(b, p11KitServer(b))
-	pairs(b, ours.call, map[string]func() error{"p11kit": peer.call})
+	pairs(b, ours.call, map[string]func() error{"p11kit": peer.call, "floor": floor(b)})
+}
+
+// The lengths of a call of C_GetSessionInfo and of its answer, header included.
+const request, answer = 12 + 6 + 17, 12 + 44
+
+// floor returns a ping-pong with another process, by blocking reads.
+func floor(b *testing.B) func() error {
+	b.Helper()
+	ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(b, err)
+	other := os.NewFile(uintptr(ends[1]), "")
+	cmd := proc.Command(b, os.Args[0], "-test.run=^TestFloor$")
+	cmd.Env = append(os.Environ(), "FLOOR=3")
+	cmd.ExtraFiles = []*os.File{other}
+	require.NoError(b, cmd.Start())
+	other.Close()
+	b.Cleanup(func() { syscall.Close(ends[0]); cmd.Wait() })
+	var buf [64]byte
+	return func() error {
+		for _, part := range []int{12, 6, 17} {
+			if _, err := syscall.Write(ends[0], buf[:part]); err != nil {
+				return err
+			}
+		}
+		return errors.Join(readFull(ends[0], buf[:12]), readFull(ends[0], buf[:answer-12]))
+	}
+}
+
+func readFull(fd int, b []byte) error {
+	for n := 0; n < len(b); {
+		k, err := syscall.Read(fd, b[n:])
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil || k == 0 {
+			return errors.Join(io.ErrUnexpectedEOF, err)
+		}
+		n += k
+	}
+	return nil
+}
+
+// TestFloor is the other process of floor; by itself it does nothing.
+func TestFloor(t *testing.T) {
+	if os.Getenv("FLOOR") == "" {
+		return
+	}
+	var buf [64]byte
+	for readFull(3, buf[:request]) == nil {
+		_, err := syscall.Write(3, buf[:answer])
+		require.NoError(t, err)
+	}
 }
 
 // C_SignInit and C_Sign with a P-256 key of the token.
