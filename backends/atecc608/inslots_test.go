@@ -360,6 +360,63 @@ func TestInSlotsFaults(t *testing.T) {
 	}
 }
 
+// A slot with records is not taken for the public key whose place it is.
+func TestRecordsKeepTheirSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		chip := newChip(t, provisioned(t), nil)
+		opts := &atecc608.Options{Slots: []int{8, 10, 12, 13, 15}}
+		token, err := atecc608.New(t.Context(), chip, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		generate(t, token, "key", "key", nil)
+		if _, err := token.CreateObject(t.Context(), publicTemplate(t, "Code Verify Key"), nil); err != nil {
+			t.Fatal(err)
+		}
+		token.Close()
+		if got := objects(t, openToken(t, chip.State(), opts), "key", "Code Verify Key"); len(got) != 3 {
+			t.Errorf("%d objects, want 3", len(got))
+		}
+	})
+}
+
+// Provisioning that was interrupted goes on where it was, and the label is there.
+func TestProvisionSlotsPowerCuts(t *testing.T) {
+	step := 5
+	if slow {
+		step = 37
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for at := 1; ; at += step {
+			chip := newChip(t, ateccsim.Blank(ateccsim.DefaultSerial), &ateccsim.Options{
+				Faults: ateccsim.NewFaults(1, ateccsim.Rule{Kind: ateccsim.PowerCut, At: at}),
+			})
+			opts := atecc608.ProvisionOptions{Plan: plan(t, "generic-slots"), Slots: []int{}, IOKey: slotIOKey, Label: "gateway"}
+			_, err := provision(t.Context(), chip, true, opts)
+			cut := chip.Off()
+			if cut == (err == nil) {
+				t.Fatalf("byte %d: %v", at, err)
+			}
+			chip.PowerOn()
+			if _, err := provision(t.Context(), chip, true, opts); err != nil {
+				t.Fatalf("byte %d: again: %v", at, err)
+			}
+			token, err := atecc608.New(t.Context(), chip, inSlots(slotIOKey))
+			if err != nil {
+				t.Fatalf("byte %d: %v", at, err)
+			}
+			if label := token.Info().Label; label != "gateway" {
+				t.Fatalf("byte %d: the label is %q", at, label)
+			}
+			token.Close()
+			if !cut {
+				t.Logf("%d cuts", at/step)
+				return
+			}
+		}
+	})
+}
+
 // doctor reads the records in slots.
 func TestDiagnoseSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

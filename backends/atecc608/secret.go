@@ -227,7 +227,7 @@ func cmac(b cipher.Block, data []byte) []byte {
 func (t *Token) holdsSecret(s config.Slot, keyType int) bool {
 	io, _ := t.zone.IOProtection()
 	return s.Type() == keyType && s.Key&1 == 0 && s.Secret() && !s.ReadsEncrypted() && s.WritesEncrypted() && !s.Latched() &&
-		s.Number != io && !t.inSlots.keeps(s.Number) && !t.authorizes(s.Number) && t.known(s.WriteKey()) != nil
+		s.Number != io && !t.authorizes(s.Number) && t.known(s.WriteKey()) != nil
 }
 
 // known is the host's copy of the key in a slot, nil if it has none.
