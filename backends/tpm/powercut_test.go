@@ -328,6 +328,9 @@ func inspect(t testing.TB, sim *tpmtest.TPM, store pal.Store) (what string, err 
 	for _, pin := range [][]byte{soPIN, newSOPIN} {
 		if token.Login(ctx, pkcs11.CKU_SO, pin) == nil {
 			what += fmt.Sprintf(", the SO's PIN is %q", pin)
+			if _, err := token.Objects(ctx); err != nil {
+				return what, err
+			}
 			if !user {
 				// So that what InitToken has left behind goes.
 				o, err := token.CreateObject(ctx, object(pkcs11.CKO_DATA, "another", false), nil)

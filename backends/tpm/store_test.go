@@ -73,7 +73,7 @@ func TestPersist(t *testing.T) {
 
 	second := newEC(t, token, "second")
 	require.NoError(t, token.Persist(ctx, second))
-	require.NoError(t, token.Destroy(ctx, find(t, token, "second")))
+	require.NoError(t, token.Destroy(ctx, second), "as it was before")
 	handles, err = tpmtest.Persistent(sim)
 	require.NoError(t, err)
 	require.Len(t, handles, 1)
