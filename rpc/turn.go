@@ -16,7 +16,7 @@ const (
 	// or a nonce now and then never waits.
 	burst = 2 * time.Millisecond
 	// share is the part of the time that is given after it: one in so many.
-	share = 16
+	share = 32
 	// together is how long ago another process may have called for processes to
 	// count as calling at the same time.
 	together = 50 * time.Millisecond

@@ -116,10 +116,28 @@ func TestTurns(t *testing.T) {
 			flood(ctx, p, 8)
 			q.loop(ctx, 8, callDigest, 1<<20, d)
 		})
-		t.Log(a, b)
 		// One place each, and all of the time, but for who has a burst left yet.
 		require.InDelta(t, alone, a, float64(alone)/10)
 		require.InDelta(t, alone, b, float64(alone)/10)
+	})
+	t.Run("first alone, then beside one who signs", func(t *testing.T) {
+		calls, _ := inASecond(t, func(ctx context.Context, p, q *caller) {
+			flood(ctx, p, 1)
+			time.Sleep(time.Second / 2)
+			q.sign(ctx)
+		})
+		require.InDelta(t, alone/2+paced/2, calls, 10, "it does not pay for what nobody else wanted")
+	})
+	t.Run("beside one who takes a little", func(t *testing.T) {
+		calls, _ := inASecond(t, func(ctx context.Context, p, q *caller) {
+			q.call(ctx, callGenerateRandom, 32, 0)
+			flood(ctx, p, 8)
+			for range 199 {
+				time.Sleep(5 * time.Millisecond)
+				q.call(ctx, callGenerateRandom, 32, 0)
+			}
+		})
+		require.InDelta(t, paced, calls, 2)
 	})
 	t.Run("of a slow device", func(t *testing.T) {
 		calls, _ := inASecond(t, func(ctx context.Context, p, q *caller) {
