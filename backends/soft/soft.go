@@ -31,10 +31,10 @@ import (
 	"io/fs"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/internal/drbg"
+	"github.com/go-cryptoki/cryptoki/internal/record"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -413,15 +413,7 @@ var errClosed = fmt.Errorf("soft: the token is closed: %w", pkcs11.CKR_CRYPTOKI_
 // storeError adds to an error of the store the code that says what it means, and
 // what helps.
 func storeError(what string, err error) error {
-	switch {
-	case errors.Is(err, pal.ErrReadOnly):
-		return fmt.Errorf("soft: %s: %w: %w; to change the token, make its store writable", what, pkcs11.CKR_TOKEN_WRITE_PROTECTED, err)
-	case errors.Is(err, pal.ErrFull):
-		return fmt.Errorf("soft: %s: %w: %w; destroy objects, or make room on the medium", what, pkcs11.CKR_DEVICE_MEMORY, err)
-	case errors.Is(err, syscall.EIO):
-		return fmt.Errorf("soft: %s: %w: %w; the medium may be failing: look at the kernel's log, and make a backup", what, pkcs11.CKR_DEVICE_ERROR, err)
-	}
-	return fmt.Errorf("soft: %s: %w: %w", what, pkcs11.CKR_DEVICE_ERROR, err)
+	return record.StoreError("soft: "+what, err)
 }
 
 var (

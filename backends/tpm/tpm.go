@@ -44,6 +44,7 @@ import (
 	"github.com/google/go-tpm/tpm2/transport"
 
 	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/record"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -552,14 +553,7 @@ var (
 
 // storeError adds to an error of the store the code that says what it means.
 func storeError(what string, err error) error {
-	code := pkcs11.CKR_DEVICE_ERROR
-	switch {
-	case errors.Is(err, pal.ErrReadOnly):
-		code = pkcs11.CKR_TOKEN_WRITE_PROTECTED
-	case errors.Is(err, pal.ErrFull):
-		code = pkcs11.CKR_DEVICE_MEMORY
-	}
-	return fmt.Errorf("tpm: %s: %w: %w", what, code, err)
+	return record.StoreError("tpm: "+what, err)
 }
 
 func isReadOnly(err error) bool { return errors.Is(err, pal.ErrReadOnly) }
