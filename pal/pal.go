@@ -83,7 +83,7 @@ type Watcher interface {
 	Store
 	// Changes returns a number that is different when records were changed by
 	// others than this Store value since the last call. It costs no more than a
-	// system call, and the records that Load and Names return are current
+	// system call or two, and the records that Load and Names return are current
 	// after it.
 	Changes() (uint64, error)
 }

@@ -108,7 +108,10 @@ func (s *Store) begin() error {
 		}
 	}
 	s.mu.Lock()
-	err := s.refresh(true)
+	var err error
+	if !s.held { // else nobody has written since Lock
+		err = s.refresh(true)
+	}
 	if err == nil {
 		s.inflight = true
 	}
@@ -200,7 +203,7 @@ func (s *Store) write(items []item) error {
 		}
 		s.retrySize, s.retryLive = size+size/4, live/2 // and append meanwhile
 	}
-	err := ioError(s.append(entry, items))
+	err := ioError(s.append(entry, items, live))
 	if errors.Is(err, pal.ErrFull) && size > minLog && size > 2*live {
 		// A compacted log is smaller by more than it needs while it is made.
 		if done, err2 := s.compact(items); done || err2 == nil {
@@ -211,8 +214,8 @@ func (s *Store) write(items []item) error {
 }
 
 // append writes the entry behind the last one and syncs it. If that fails, the
-// file is as long as it was.
-func (s *Store) append(entry []byte, items []item) error {
+// file is no longer than it was. live is the live size with the items.
+func (s *Store) append(entry []byte, items []item, live int64) error {
 	m := s.img
 	good := m.end
 	if m.settled {
@@ -223,11 +226,16 @@ func (s *Store) append(entry []byte, items []item) error {
 			return err
 		}
 		s.mu.Lock()
-		m.seen, m.dropped = good, 0
+		m.size, m.dropped = good, 0
 		s.mu.Unlock()
 	}
+	end := m.end + int64(len(entry))
+	size := m.size
 	_, err := s.log.WriteAt(entry, m.end)
 	if err == nil {
+		if end+markSize > size {
+			size = makeRoom(s.log, end, live)
+		}
 		err = s.log.Sync()
 	}
 	if err != nil {
@@ -236,12 +244,11 @@ func (s *Store) append(entry []byte, items []item) error {
 		s.mu.Lock()
 		m.dropped = 1
 		if s.log.Truncate(good) == nil {
-			m.seen, m.dropped = good, 0
+			m.size, m.dropped = good, 0
 		}
 		s.mu.Unlock()
 		return err
 	}
-	end := m.end + int64(len(entry))
 	settled := s.writeMark(s.log, m.id, end)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -249,11 +256,44 @@ func (s *Store) append(entry []byte, items []item) error {
 		m.apply(it.name, it.put, it.place)
 	}
 	copy(m.lastTop[:], entry)
-	m.last, m.end, m.seen, m.settled = m.end, end, end, settled
-	if settled {
-		m.seen += markSize
-	}
+	m.last, m.end, m.size, m.settled = m.end, end, size, settled
+	m.noteMark()
 	return nil
+}
+
+// noteMark notes what writeMark has made of the size of the file.
+func (m *image) noteMark() {
+	if m.settled {
+		m.size = max(m.size, m.end+markSize)
+	} else {
+		m.size = m.end
+	}
+}
+
+const (
+	// maxRoom is how much room there is made for entries that follow.
+	maxRoom = 8 << 10
+	// minBlock is the smallest block of the file systems in use.
+	minBlock = 1 << 10
+)
+
+// makeRoom extends a log that has been written up to end, so that the entries
+// that follow change neither the size of the file nor where it is on the medium:
+// to sync them is to write them, while a file system that has to note more writes
+// and flushes its journal, too. It returns the size of the file.
+//
+// One byte is written for each block, and the file system makes the rest of it
+// zeros. The log stays within its bound.
+func makeRoom(log File, end, live int64) (size int64) {
+	size = end
+	to := min(end+maxRoom, max(minLog, maxGarbage*live))
+	for last := end | (minBlock - 1); last < to; last += minBlock {
+		if _, err := log.WriteAt([]byte{0}, last); err != nil {
+			return size // room is no more than a help
+		}
+		size = last + 1
+	}
+	return size
 }
 
 // writeMark writes the mark behind an entry that has become durable, and reports

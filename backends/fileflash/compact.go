@@ -38,9 +38,7 @@ func (s *Store) compact(items []item) (done bool, err error) {
 	err = s.fs.SyncDir()
 	if err == nil {
 		m.img.settled = s.writeMark(m.log, m.img.id, m.img.end)
-		if m.img.settled {
-			m.img.seen += markSize
-		}
+		m.img.noteMark()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +149,7 @@ func (s *Store) fill(f File, records []item) (*image, error) {
 		return nil, err
 	}
 	img.end += int64(len(b))
-	img.seen, img.settled = img.end, false
+	img.size, img.settled = makeRoom(f, img.end, img.live), false
 	return img, nil
 }
 

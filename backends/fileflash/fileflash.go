@@ -81,7 +81,7 @@ type Store struct {
 	lockMu   sync.Mutex   // held from Lock to unlock
 	commitMu sync.Mutex   // held while the directory's lock is taken, used or released
 	unlock   func() error // while the directory's lock is taken
-	held     bool         // it is taken by Lock
+	held     bool         // it is taken by Lock; written with mu held, too
 	tidy     bool         // newName has been looked for
 
 	queueMu sync.Mutex

@@ -19,7 +19,12 @@ func FuzzOpen(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	room, err := os.ReadFile("testdata/v1-room.log")
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Add(golden, false)
+	f.Add(room, true)
 	f.Add(golden[:len(golden)-100], false)
 	f.Add(golden[:32], true)
 	f.Add([]byte{}, false)

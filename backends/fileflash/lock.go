@@ -29,14 +29,20 @@ func (s *Store) Lock() (unlock func() error, err error) {
 		s.lockMu.Unlock()
 		return nil, err
 	}
-	s.held = true
+	s.setHeld(true)
 	return func() error {
 		s.commitMu.Lock()
 		defer s.commitMu.Unlock()
 		defer s.lockMu.Unlock()
-		s.held = false
+		s.setHeld(false)
 		return s.release()
 	}, nil
+}
+
+func (s *Store) setHeld(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = is
 }
 
 // acquire takes the directory's lock. The caller holds commitMu, and nobody the
@@ -60,8 +66,8 @@ func (s *Store) release() error {
 }
 
 // Changes reads what others have written since the last look, and returns a
-// number that grows when there was something. Without changes it costs one
-// system call.
+// number that grows when there was something. Without changes it costs two
+// system calls, and none while the lock is held.
 func (s *Store) Changes() (uint64, error) {
 	s.mu.RLock()
 	n, quiet := s.foreign, s.quiet()
@@ -93,11 +99,15 @@ func (s *Store) quiet() bool {
 	if s.closed || s.log == nil {
 		return false
 	}
-	if s.inflight {
+	if s.inflight || s.held {
 		return true
 	}
 	size, linked, err := s.log.Status()
-	return err == nil && linked && size == s.img.seen && s.img.settled && s.img.dropped == 0
+	if err != nil || !linked || size != s.img.size {
+		return false
+	}
+	quiet, err := s.img.quiet(s.log)
+	return quiet && err == nil
 }
 
 // refreshForSure is refresh while nobody writes.
@@ -140,8 +150,12 @@ func (s *Store) refresh(sure bool) error {
 	if !linked {
 		return s.reload()
 	}
-	if size == s.img.seen && s.img.settled && s.img.dropped == 0 {
-		return nil
+	if size == s.img.size {
+		if quiet, err := s.img.quiet(s.log); err != nil {
+			return s.errorf("%s: %w", logName, err)
+		} else if quiet {
+			return nil
+		}
 	}
 	if !s.img.settled && s.img.last != 0 {
 		var top [entrySize]byte

@@ -18,9 +18,9 @@ type image struct {
 	live    int64 // size that the log would have after compaction
 	records map[string]place
 
-	seen    int64 // size of the file when it was read
+	size    int64 // of the file when it was read
 	settled bool  // the mark at end is there: the entries are there to stay
-	dropped int64 // bytes behind end that are neither an entry nor the mark
+	dropped int64 // bytes behind end that are neither an entry, nor the mark, nor room
 
 	last    int64           // offset of the last entry, 0 if there is none
 	lastTop [entrySize]byte // and its beginning
@@ -85,13 +85,35 @@ func (m *image) extend(f io.ReaderAt, size int64) (changed bool, err error) {
 		m.last, m.lastTop, m.end = m.end, top, next
 		changed = true
 	}
-	m.seen = size
-	m.settled, err = m.marked(w, m.end)
-	m.dropped = size - m.end
-	if m.settled {
-		m.dropped -= markSize
+	m.size, m.dropped = size, 0
+	if m.settled, err = m.marked(w, m.end); err != nil {
+		return changed, err
 	}
-	return changed, err
+	behind := m.end
+	if m.settled {
+		behind += markSize
+	}
+	for off := behind; ; off++ {
+		if off, err = w.skipZeros(off); off == size || err != nil {
+			return changed, err
+		}
+		m.dropped = off + 1 - behind
+	}
+}
+
+// quiet reports whether the log is as it was read. The caller has found its size
+// to be the same; an entry that was written into the room shows behind the mark.
+func (m *image) quiet(f io.ReaderAt) (bool, error) {
+	if !m.settled || m.dropped > 0 {
+		return false, nil
+	}
+	var top [entrySize]byte
+	n, err := f.ReadAt(top[:min(entrySize, m.size-m.end)], m.end)
+	if err != nil && err != io.EOF {
+		return false, err
+	}
+	return n >= markSize && binary.LittleEndian.Uint64(top[:]) == markAt(m.id, m.end) &&
+		[entrySize - markSize]byte(top[markSize:]) == [entrySize - markSize]byte{}, nil
 }
 
 // entry applies the entry at off and returns where the next one begins. It is 0
@@ -218,9 +240,20 @@ func (m *image) torn(w *window, off, from int64) error {
 // proof looks for a mark at from or anywhere behind it.
 func (m *image) proof(w *window, from int64) (bool, error) {
 	for off := from; off+markSize <= w.size; off++ {
-		ok, err := m.marked(w, off)
-		if ok || err != nil {
-			return ok, err
+		b, err := w.at(off, markSize)
+		if err != nil {
+			return false, err
+		}
+		switch binary.LittleEndian.Uint64(b) {
+		case markAt(m.id, off):
+			return true, nil
+		case 0:
+			// The next mark ends behind the next byte that is not zero.
+			next, err := w.skipZeros(off + markSize)
+			if err != nil {
+				return false, err
+			}
+			off = next - markSize
 		}
 	}
 	return false, nil
@@ -275,6 +308,24 @@ func (w *window) at(off, n int64) ([]byte, error) {
 		}
 	}
 	return w.buf[off-w.off:][:n:n], nil
+}
+
+// skipZeros returns the offset of the next byte from off on that is not zero, or
+// the size.
+func (w *window) skipZeros(off int64) (int64, error) {
+	for off < w.size {
+		b, err := w.at(off, min(w.size-off, 4<<10))
+		if err != nil {
+			return off, err
+		}
+		for i, c := range b {
+			if c != 0 {
+				return off + int64(i), nil
+			}
+		}
+		off += int64(len(b))
+	}
+	return off, nil
 }
 
 // readFull reads len(b) bytes; a file that is too short is io.ErrUnexpectedEOF.

@@ -1,7 +1,5 @@
 package soft
 
-import "runtime"
-
 // confidential calls f on a stack of its own, and clears that afterwards: what f,
 // and the standard library below it, has left there of keys.
 //
@@ -11,6 +9,7 @@ func confidential(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		growStack()
 		onLargeStack(f)
 	}()
 	<-done
@@ -19,6 +18,15 @@ func confidential(f func()) {
 // stackLen is more than functions that handle keys need.
 const stackLen = 24 << 10
 
+// growStack makes the stack as large as onLargeStack wants it, as long as there is
+// next to nothing on it to be copied.
+//
+//go:noinline
+func growStack() {
+	var b [2*stackLen + 1<<10]byte
+	hold(b[:])
+}
+
 // onLargeStack calls f with stackLen bytes of stack ready, and as many in use: one
 // that has to grow, or that the garbage collector finds too large, is copied, and
 // the old one is not cleared.
@@ -26,11 +34,10 @@ const stackLen = 24 << 10
 //go:noinline
 func onLargeStack(f func()) {
 	var ballast [stackLen]byte
-	clearBytes(&ballast)
-	clearStack()
+	hold(ballast[:])
 	erased(f)
 	clearStack()
-	runtime.KeepAlive(&ballast)
+	hold(ballast[:])
 }
 
 // clearStack clears what functions have left on the stack of this goroutine.
@@ -38,8 +45,10 @@ func onLargeStack(f func()) {
 //go:noinline
 func clearStack() {
 	var b [stackLen]byte
-	clearBytes(&b)
+	hold(b[:])
 }
 
+// hold makes the compiler have b, and have it cleared.
+//
 //go:noinline
-func clearBytes(b *[stackLen]byte) { clear(b[:]) }
+func hold(b []byte) {}

@@ -29,6 +29,7 @@ func Secrets(store pal.Store, pin []byte) (map[string][]byte, error) {
 	secrets["the key of the token's record"] = derive(tokenKey, contextToken)
 	secrets["the key of public objects"] = derive(tokenKey, contextPublic)
 	secrets["the key of private objects"] = derive(tokenKey, contextPrivate)
+	secrets["the key of the inventory"] = derive(tokenKey, contextBook)
 	list, err := t.Objects(ctx)
 	if err != nil {
 		return nil, err

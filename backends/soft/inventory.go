@@ -1,7 +1,6 @@
 package soft
 
 import (
-	"crypto/cipher"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -83,10 +82,7 @@ func (r inventoryRecord) encode(k *keyring) (b []byte) {
 		plain = append(plain, v.sum[:]...)
 		plain = binary.BigEndian.AppendUint32(plain, uint32(v.count))
 	}
-	k.with(contextBook, func(a cipher.AEAD) {
-		b = seal(b, a, plain, objectData(nil, kindInventory, nameInventory, b))
-	})
-	return appendCRC(b)
+	return appendCRC(seal(b, k.book, plain, objectData(nil, kindInventory, nameInventory, b)))
 }
 
 // parseInventory takes a record apart as far as that is possible without a key.
@@ -112,10 +108,7 @@ func (t *Token) openInventory(b []byte) (r inventoryRecord, err error) {
 	if err != nil || epoch != r.epoch {
 		return r, err
 	}
-	var plain []byte
-	t.keys.with(contextBook, func(a cipher.AEAD) {
-		plain, err = open(a, sealed, objectData(nil, kindInventory, nameInventory, header))
-	})
+	plain, err := open(t.keys.book, sealed, objectData(nil, kindInventory, nameInventory, header))
 	if err != nil {
 		return r, damaged(nameInventory, "somebody else has changed it")
 	}

@@ -491,6 +491,11 @@ func TestFlippedBytesOnMedium(t *testing.T) {
 				must(t, err)
 				must(t, store.(pal.Batcher).Batch(all))
 			}
+			if s, ok := store.(*fileflash.Store); ok { // nor the room behind the log
+				log, err := start.ReadFile("flash.log")
+				must(t, err)
+				start.WriteFile("flash.log", log[:s.Stats().Size+8])
+			}
 			noticed, harmless := 0, 0
 			check := func(c *paltest.Cut) error {
 				err := released(md, c.Medium, want)

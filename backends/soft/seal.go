@@ -3,7 +3,6 @@ package soft
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -111,6 +110,7 @@ type keyring struct {
 	tokenKey []byte
 	public   cipher.AEAD  // authenticates the attributes of public objects
 	private  cipher.AEAD  // seals those of private ones
+	book     cipher.AEAD  // seals the inventory
 	elements cipher.Block // makes its elements
 }
 
@@ -119,6 +119,7 @@ func newKeyring(tokenKey []byte) *keyring {
 	confidential(func() {
 		k.public = aead(derive(tokenKey, contextPublic))
 		k.private = aead(derive(tokenKey, contextPrivate))
+		k.book = aead(derive(tokenKey, contextBook))
 		k.elements = block(derive(tokenKey, contextElement))
 	})
 	return k
@@ -129,8 +130,9 @@ func (k *keyring) wipe() {
 	clear(k.tokenKey)
 	wipe.AEAD(k.public)
 	wipe.AEAD(k.private)
+	wipe.AEAD(k.book)
 	wipe.Block(k.elements)
-	k.public, k.private, k.elements = nil, nil, nil
+	k.public, k.private, k.book, k.elements = nil, nil, nil, nil
 }
 
 // sealSecret seals the secret part of an object. The key is used for that object
@@ -161,13 +163,29 @@ func (k *keyring) with(info string, f func(cipher.AEAD)) {
 }
 
 // derive returns HKDF-Expand(key, info) of 32 bytes, of which there is but one
-// block: HMAC(key, info ‖ 1), RFC 5869 §2.3. key is uniform already. Package hkdf
-// leaves a copy of the key behind.
+// block: HMAC(key, info ‖ 1), RFC 5869 §2.3. key is uniform already, and not longer
+// than a block. Package hkdf leaves a copy of the key behind, and what crypto/hmac
+// keeps of it takes ten times as long to be cleared.
 func derive(key []byte, info string) []byte {
-	h := hmac.New(sha256.New, key)
+	h := sha256.New()
 	defer wipe.MAC(h)
+	pad := make([]byte, sha256.BlockSize)
+	defer clear(pad)
+	copy(pad, key)
+	for i := range pad {
+		pad[i] ^= 0x36
+	}
+	h.Write(pad)
 	h.Write([]byte(info))
 	h.Write([]byte{1})
+	inner := h.Sum(nil)
+	defer clear(inner)
+	for i := range pad {
+		pad[i] ^= 0x36 ^ 0x5c
+	}
+	h.Reset()
+	h.Write(pad)
+	h.Write(inner)
 	return h.Sum(nil)
 }
 

@@ -134,16 +134,11 @@ func (m *Medium) crash(all bool) {
 		m.kept[name] = id
 	}
 	for _, n := range m.nodes {
-		data := slices.Clone(n.base)
 		for _, o := range n.ops {
-			switch {
-			case !all && o.state != synced:
-			case o.data == nil:
-				data = resize(data, o.off)
-			default:
-				data = overwrite(data, o.off, o.data)
+			if all || o.state == synced {
+				n.base = n.base.do(o)
 			}
 		}
-		n.base, n.data, n.ops = data, slices.Clone(data), nil
+		n.data, n.ops = n.base.clone(), nil
 	}
 }

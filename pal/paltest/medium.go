@@ -50,9 +50,47 @@ type Usage struct {
 
 // A node is a file, with or without a name.
 type node struct {
-	data []byte // as programs see it
-	base []byte // durable, together with the ops that are
-	ops  []op   // what was done since base, in order
+	data content // as programs see it
+	base content // durable, together with the ops that are
+	ops  []op    // what was done since base, in order
+}
+
+// A content is the bytes of a file. Those in a gap, which is left where a file
+// becomes longer than what is written, are zeros; nothing was ever written there,
+// so that there may be no place for them on the disk.
+type content struct {
+	bytes []byte
+	gap   []bool // for each byte
+}
+
+func newContent(b []byte) content { return content{slices.Clone(b), make([]bool, len(b))} }
+
+func (c content) clone() content { return content{slices.Clone(c.bytes), slices.Clone(c.gap)} }
+
+// write writes data at off, after a gap if that is behind the end.
+func (c content) write(off int64, data []byte) content {
+	if end := off + int64(len(data)); end > int64(len(c.bytes)) {
+		c = c.resize(end)
+	}
+	copy(c.bytes[off:], data)
+	clear(c.gap[off:][:len(data)])
+	return c
+}
+
+func (c content) resize(size int64) content {
+	if size <= int64(len(c.bytes)) {
+		return content{c.bytes[:size:size], c.gap[:size:size]}
+	}
+	n := int(size) - len(c.bytes)
+	return content{append(c.bytes, make([]byte, n)...), append(c.gap, slices.Repeat([]bool{true}, n)...)}
+}
+
+// do is what an op makes of the content.
+func (c content) do(o op) content {
+	if o.data == nil {
+		return c.resize(o.off)
+	}
+	return c.write(o.off, o.data)
 }
 
 // An op is a write, or a truncation if data is nil.
@@ -102,7 +140,7 @@ func (m *Medium) Clone() *Medium {
 	c.next, c.done, c.capacity, c.readOnly = m.next, m.done, m.capacity, m.readOnly
 	c.names, c.kept, c.moves = maps.Clone(m.names), maps.Clone(m.kept), slices.Clone(m.moves)
 	for id, n := range m.nodes {
-		c.nodes[id] = &node{data: slices.Clone(n.data), base: slices.Clone(n.base), ops: slices.Clone(n.ops)}
+		c.nodes[id] = &node{data: n.data.clone(), base: n.base.clone(), ops: slices.Clone(n.ops)}
 	}
 	return c
 }
@@ -144,7 +182,7 @@ func (m *Medium) ReadFile(name string) ([]byte, error) {
 	if !ok {
 		return nil, fs.ErrNotExist
 	}
-	return slices.Clone(m.nodes[id].data), nil
+	return slices.Clone(m.nodes[id].data.bytes), nil
 }
 
 // WriteFile makes a file, durably, behind the back of those that have it open:
@@ -153,7 +191,7 @@ func (m *Medium) WriteFile(name string, data []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.next++
-	m.nodes[m.next] = &node{data: slices.Clone(data), base: slices.Clone(data)}
+	m.nodes[m.next] = &node{data: newContent(data), base: newContent(data)}
 	m.names[name], m.kept[name] = m.next, m.next
 }
 
@@ -167,7 +205,7 @@ func (m *Medium) Size() int64 {
 func (m *Medium) size() int64 {
 	var n int64
 	for _, id := range m.names {
-		n += int64(len(m.nodes[id].data))
+		n += int64(len(m.nodes[id].data.bytes))
 	}
 	return n
 }
@@ -184,15 +222,11 @@ func (m *Medium) record(e event) {
 func (m *Medium) apply(e event) {
 	switch e.kind {
 	case "write":
-		n := m.nodes[e.node]
-		n.data = overwrite(n.data, e.off, e.data)
-		n.ops = append(n.ops, op{off: e.off, data: slices.Clone(e.data)})
+		m.nodes[e.node].do(op{off: e.off, data: slices.Clone(e.data)})
 		m.usage.Writes++
 		m.usage.Bytes += int64(len(e.data))
 	case "truncate":
-		n := m.nodes[e.node]
-		n.data = resize(n.data, e.off)
-		n.ops = append(n.ops, op{off: e.off})
+		m.nodes[e.node].do(op{off: e.off})
 	case "sync":
 		m.nodes[e.node].sync(synced)
 		m.usage.Syncs++
@@ -232,6 +266,11 @@ func (mv move) apply(names map[string]int) {
 	}
 }
 
+func (n *node) do(o op) {
+	n.data = n.data.do(o)
+	n.ops = append(n.ops, o)
+}
+
 // sync turns what is not synced into the state. Without doubt left, all of it is
 // the new base.
 func (n *node) sync(to opState) {
@@ -243,24 +282,8 @@ func (n *node) sync(to opState) {
 		doubt = doubt || n.ops[i].state == failed
 	}
 	if !doubt {
-		n.base, n.ops = slices.Clone(n.data), nil
+		n.base, n.ops = n.data.clone(), nil
 	}
-}
-
-// overwrite writes data at off, filling a gap with zeros.
-func overwrite(b []byte, off int64, data []byte) []byte {
-	if end := off + int64(len(data)); end > int64(len(b)) {
-		b = resize(b, end)
-	}
-	copy(b[off:], data)
-	return b
-}
-
-func resize(b []byte, size int64) []byte {
-	if size <= int64(len(b)) {
-		return b[:size:size]
-	}
-	return append(b, make([]byte, size-int64(len(b)))...)
 }
 
 // A File is an open file, as fileflash.File describes it.
@@ -411,10 +434,10 @@ func (f *mediumFile) ReadAt(p []byte, off int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if off >= int64(len(n.data)) {
+	if off >= int64(len(n.data.bytes)) {
 		return 0, io.EOF
 	}
-	got := copy(p, n.data[off:])
+	got := copy(p, n.data.bytes[off:])
 	if got < len(p) {
 		return got, io.EOF
 	}
@@ -433,7 +456,7 @@ func (f *mediumFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if free := f.m.capacity - f.m.size(); f.m.capacity > 0 {
-		if grows := off + int64(room) - int64(len(n.data)); grows > free {
+		if grows := off + int64(room) - int64(len(n.data.bytes)); grows > free {
 			room, err = int(max(0, int64(room)-(grows-max(0, free)))), syscall.ENOSPC
 		}
 	}
@@ -475,7 +498,7 @@ func (f *mediumFile) Status() (size int64, linked bool, err error) {
 	for _, id := range f.m.names {
 		linked = linked || id == f.id
 	}
-	return int64(len(n.data)), linked, nil
+	return int64(len(n.data.bytes)), linked, nil
 }
 
 func (f *mediumFile) Close() error {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -164,6 +166,51 @@ func TestMediumLosesWhatIsNotSynced(t *testing.T) {
 	if got := found(); len(got) != 4 || !got[`"012z"`] || !got[`"0xyz"`] {
 		t.Errorf("after a sync that failed and one that did not: %v", got)
 	}
+}
+
+// Where a file was only made longer, anything may be found when the power comes
+// back, until something is written there durably.
+func TestMediumGap(t *testing.T) {
+	m := NewMedium()
+	m.WriteFile("a", []byte("ab"))
+	f, err := m.OpenFile("a", os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(may, mayNot []string) {
+		t.Helper()
+		all := map[string]bool{}
+		m.found(true, func(o outcome) { all[string(o.files[o.names["a"]])] = true })
+		for _, s := range may {
+			if !all[s] {
+				t.Errorf("%q is not found in %q", s, slices.Sorted(maps.Keys(all)))
+			}
+		}
+		for _, s := range mayNot {
+			if all[s] {
+				t.Errorf("%q is found", s)
+			}
+		}
+	}
+	step := func(data string, off int64) {
+		t.Helper()
+		if _, err := f.WriteAt([]byte(data), off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step("z", 5)
+	check([]string{"ab", "ab\x00\x00\x00z", "ab\x00\x00\x00", "ab\xff\xff\xffz", "ab\xff\xff\xff\xff"}, nil)
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	check([]string{"ab\x00\x00\x00z"}, []string{"ab", "ab\xff\xff\xffz"})
+	step("12", 3)
+	check([]string{"ab\x00\x00\x00z", "ab\x0012z", "ab\x001\xb8z", "ab\x00\xff\xffz"}, []string{"ab\xff12z"})
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	step("34", 3)
+	check([]string{"ab\x0012z", "ab\x0034z", "ab\x0032z"}, []string{"ab\x003\xb8z", "ab\x00\xff\xffz"})
 }
 
 func TestMediumCapacity(t *testing.T) {

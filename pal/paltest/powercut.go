@@ -34,8 +34,8 @@ const everyByte = 300
 //
 // What was not synced may be there or not, each write and each change of a name
 // on its own. A write may be torn at any byte, or miss any sector; what is
-// missing reads as what was there, as zeros, as other bytes, or the file ends
-// before it. run calls Medium.Done after each step that must survive; it should
+// missing reads as what was written there before, as zeros, as other bytes, or the
+// file ends before it; where a file was only made longer, nothing was written. run calls Medium.Done after each step that must survive; it should
 // have changed something.
 func PowerCuts(t *testing.T, start *Medium, run func(m *Medium) error, check func(c *Cut) error) {
 	t.Helper()
@@ -164,20 +164,20 @@ func (m *Medium) found(torn bool, f func(outcome)) {
 	files := func(lost map[ref]bool, cut ref, form *tear) map[int][]byte {
 		files := map[int][]byte{}
 		for id, n := range m.nodes {
-			data := slices.Clone(n.base)
+			c := n.base
+			if len(n.ops) > 0 {
+				c = c.clone()
+			}
 			for i, o := range n.ops {
-				r := ref{id, i}
-				switch {
+				switch r := (ref{id, i}); {
 				case lost[r]:
 				case form != nil && r == cut:
-					data = form.apply(data, o)
-				case o.data == nil:
-					data = resize(data, o.off)
+					c = form.apply(c, o)
 				default:
-					data = overwrite(data, o.off, o.data)
+					c = c.do(o)
 				}
 			}
-			files[id] = data
+			files[id] = c.bytes
 		}
 		return files
 	}
@@ -254,9 +254,9 @@ func subsets(n int) [][]bool {
 const sector = 512
 
 // A tear is a write of which only a part arrived: the bytes from begin to end of
-// it, or all but those. Where there was something before, that is what is found
-// instead; else it is fill, or with fill < 0 the end of the file if nothing
-// follows.
+// it, or all but those. Where something was written before, that is what is found
+// instead; else, and in the gap before a write behind the end, it is fill, or with
+// fill < 0 the end of the file if nothing follows, and zeros if something does.
 type tear struct {
 	begin, end int
 	hole       bool
@@ -271,31 +271,30 @@ func (t tear) String() string {
 	return fmt.Sprintf("%s bytes %d to %d arrived, fill %d", part, t.begin, t.end, t.fill)
 }
 
-func (t tear) apply(before []byte, o op) []byte {
-	old := len(before)
-	data := overwrite(slices.Clone(before), o.off, o.data)
+func (t tear) apply(before content, o op) content {
+	old := int64(len(before.bytes))
+	after := before.clone().write(o.off, o.data)
 	last := o.off // where the last byte that arrived ends
-	for i := range o.data {
-		at := o.off + int64(i)
-		if (i >= t.begin && i < t.end) != t.hole {
+	for at := min(old, o.off); at < o.off+int64(len(o.data)); at++ {
+		if i := int(at - o.off); i >= 0 && (i >= t.begin && i < t.end) != t.hole {
 			last = at + 1
 			continue
 		}
 		switch {
-		case at < int64(old):
-			data[at] = before[at]
+		case at < old && !before.gap[at]:
+			after.bytes[at] = before.bytes[at]
 		case t.fill == 1:
-			data[at] = byte(0xa5 ^ i*29)
+			after.bytes[at] = byte(0xa5 ^ (at-o.off)*29)
 		case t.fill < 0:
-			data[at] = 0
+			after.bytes[at] = 0
 		default:
-			data[at] = byte(t.fill)
+			after.bytes[at] = byte(t.fill)
 		}
 	}
 	if t.fill < 0 {
-		data = data[:max(last, int64(old))]
+		after = after.resize(max(last, old))
 	}
-	return data
+	return after
 }
 
 // tears returns the ways in which a write may be torn; only the sectors that miss
