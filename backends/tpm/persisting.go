@@ -148,7 +148,7 @@ func (c *channel) settlePersistent() {
 		var pub *publicArea
 		pub, err = c.readPublic(p.handle)
 		if err == nil && bytes.Equal(pub.name, p.name) && !t.hasPersistent(p) {
-			err = c.evict(entity{p.handle, p.name}, p.handle)
+			err = c.evict(entity(p), p.handle)
 		}
 		if errors.Is(err, tpm2.TPMRCHandle) {
 			err = nil // it is not there
