@@ -80,8 +80,9 @@ func TestSecretsAreGoneAfterLogout(t *testing.T) {
 		}
 		t.Errorf("after logout, %s is in memory", name)
 	}
-	// Argon2id has worked in 32 MiB, and the key can be made of their end.
-	if n := used(during); n > 24<<20 {
+	// Argon2id has worked in 32 MiB, and the key can be made of their end. The race
+	// detector keeps as much again, and more, of its own.
+	if n := used(during); n > 24<<20 && !soft.RaceDetector {
 		t.Errorf("after login, %d MiB of memory are not zero", n>>20)
 	}
 }

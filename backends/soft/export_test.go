@@ -51,3 +51,6 @@ func Secrets(store pal.Store, pin []byte) (map[string][]byte, error) {
 	}
 	return secrets, nil
 }
+
+// RaceDetector says that the tests run with it.
+const RaceDetector = raceDetector
