@@ -208,12 +208,12 @@ func cmdUnchanged(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// truncate file n: cuts n bytes off the end.
+// truncate file n: cuts n bytes off the end, which is before the zeros behind it.
 func cmdTruncate(ts *testscript.TestScript, neg bool, args []string) {
 	path, n := fileAndNumber(ts, "truncate", args)
-	info, err := os.Stat(path)
+	data, err := os.ReadFile(path)
 	ts.Check(err)
-	ts.Check(os.Truncate(path, info.Size()-n))
+	ts.Check(os.Truncate(path, int64(len(bytes.TrimRight(data, "\x00")))-n))
 }
 
 // flip file pattern n: inverts a bit n bytes behind the last match.
