@@ -24,6 +24,7 @@ type env struct {
 	rows    map[pkcs11.MechanismType]pkcs11.MechanismInfo
 	owned   bool // the suite may do everything
 	can     abilities
+	asked   sync.Once // the driver, what it implements
 
 	// gate lets parallel cases in together and serial ones alone. It is held
 	// for the whole of a case; mu, below it, guards what follows.
@@ -281,7 +282,8 @@ func (e *env) open(ctx context.Context) (cryptoki.Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.ask(token)
+	// Not again when a case has closed the module: others read the answers.
+	e.asked.Do(func() { e.ask(token) })
 	if e.mod, err = cryptoki.NewModule(e.target.Options, token); err != nil {
 		token.Close()
 		e.mod = nil
