@@ -145,8 +145,8 @@ func (s *slot) closeAll() error {
 }
 
 // abandon has the driver forget session objects, and log out, for which logging
-// is held. What the driver cannot do any more is no reason to keep a session open, so only the logout's
-// error counts.
+// is held. What the driver cannot do any more is no reason to keep a session open,
+// so only the logout's error counts.
 func (s *slot) abandon(dead []*object, logout bool) error {
 	var session []driver.Object
 	for _, o := range dead {
