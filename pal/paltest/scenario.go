@@ -85,7 +85,7 @@ func TestMedium(t *testing.T, open func(m *Medium) (pal.Store, error)) {
 	for name, steps := range scenarios(batcher) {
 		sts := states(nil, steps)
 		start := NewMedium()
-		if skip := 32; len(steps) > skip {
+		if skip := 24; len(steps) > skip {
 			// The interesting part of many changes is the last.
 			if err := runSteps(start, open, steps[:skip]); err != nil {
 				t.Fatal(err)
