@@ -118,11 +118,16 @@ type osFile struct {
 }
 
 func (f *osFile) Status() (size int64, linked bool, err error) {
+	size, linked, _, err = f.DatedStatus()
+	return size, linked, err
+}
+
+func (f *osFile) DatedStatus() (size int64, linked bool, changed int64, err error) {
 	var st syscall.Stat_t
 	if err := syscall.Fstat(f.fd, &st); err != nil {
-		return 0, false, err
+		return 0, false, 0, err
 	}
-	return st.Size, st.Nlink > 0, nil
+	return st.Size, st.Nlink > 0, changeTime(&st), nil
 }
 
 func (d *directory) OpenFile(name string, flag int) (File, error) {

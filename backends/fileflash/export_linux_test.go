@@ -6,3 +6,9 @@ func Wear(sys string, dev uint64) (device string, life, eol int) {
 	m.wear(sys, dev)
 	return m.device, m.life, m.eol
 }
+
+// DatedFile is a file that knows when it was changed.
+type DatedFile = datedFile
+
+// OpenDir is the operating system's directory.
+func OpenDir(path string, create bool) (FS, error) { return openDir(path, create) }

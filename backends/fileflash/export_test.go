@@ -3,6 +3,7 @@ package fileflash
 import (
 	"bytes"
 	"encoding/binary"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki/driver"
 )
@@ -44,4 +45,11 @@ func (m Medium) Diagnose(dir string, log int64) []driver.Finding {
 	d := &diagnosis{}
 	(&medium{m.Memory, m.Network, m.ReadOnly, m.Free, m.Size, m.Files, m.Device, m.Life, m.EOL}).diagnose(d, dir, log)
 	return d.list
+}
+
+// SetSettledAge sets how long ago a change is whose time no later one can have.
+func SetSettledAge(d time.Duration) (restore func()) {
+	old := settledAge
+	settledAge = d
+	return func() { settledAge = old }
 }

@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-cryptoki/cryptoki/pal"
 )
@@ -95,6 +96,9 @@ type Store struct {
 	readOnly error  // why changes are refused
 	asked    bool   // to refuse them: they are, even where they are possible
 	closed   bool
+	// When the log was last changed, if what is behind img.end was looked at long
+	// enough after that; else 0.
+	quietSince atomic.Int64
 
 	// These belong to the writer, under commitMu.
 	dirDirty bool // the log's name may not be durable yet

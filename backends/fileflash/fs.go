@@ -40,3 +40,12 @@ type File = interface {
 	Status() (size int64, linked bool, err error)
 	Close() error
 }
+
+// A datedFile is a File of a system that notes the time of each change, be it to
+// content or to names, and does not let programs choose it.
+type datedFile interface {
+	File
+	// DatedStatus is Status with the time of the last change as Unix nanoseconds.
+	// It is 0 if that is not known.
+	DatedStatus() (size int64, linked bool, changed int64, err error)
+}

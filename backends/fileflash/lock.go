@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki/pal"
 )
@@ -67,7 +68,8 @@ func (s *Store) release() error {
 
 // Changes reads what others have written since the last look, and returns a
 // number that grows when there was something. Without changes it costs two
-// system calls, and none while the lock is held.
+// system calls, one when the last change was a few seconds ago, and none while the
+// lock is held.
 func (s *Store) Changes() (uint64, error) {
 	s.mu.RLock()
 	n, quiet := s.foreign, s.quiet()
@@ -94,6 +96,9 @@ func (s *Store) look() error {
 	return err
 }
 
+// settledAge is how long ago a change is whose time no later one can have.
+var settledAge = 3 * time.Second
+
 // quiet reports, cheaply, that nobody has written. The caller holds mu.
 func (s *Store) quiet() bool {
 	if s.closed || s.log == nil {
@@ -102,12 +107,32 @@ func (s *Store) quiet() bool {
 	if s.inflight || s.held {
 		return true
 	}
-	size, linked, err := s.log.Status()
+	var size, changed int64
+	var linked bool
+	var err error
+	if f, ok := s.log.(datedFile); ok {
+		size, linked, changed, err = f.DatedStatus()
+	} else {
+		size, linked, err = s.log.Status()
+	}
 	if err != nil || !linked || size != s.img.size {
 		return false
 	}
+	// An entry in the room leaves the size as it is. The time of the change tells,
+	// if it is long enough ago for any other to have another time: file systems
+	// count in steps of up to two seconds, those of a second and more in whole ones.
+	if changed != 0 && changed == s.quietSince.Load() {
+		return true
+	}
+	old := changed%int64(time.Second) != 0 && time.Since(time.Unix(0, changed)) > settledAge
 	quiet, err := s.img.quiet(s.log)
-	return quiet && err == nil
+	if !quiet || err != nil {
+		return false
+	}
+	if old {
+		s.quietSince.Store(changed)
+	}
+	return true
 }
 
 // refreshForSure is refresh while nobody writes.
@@ -206,6 +231,7 @@ func (s *Store) reload() error {
 		s.log.Close()
 	}
 	s.log, s.img = f, img
+	s.quietSince.Store(0)
 	s.foreign++
 	// A log that is marked behind its base got its name durably before. Of one
 	// that is not, the process that renamed it may have died too early to say.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 
 	"github.com/go-cryptoki/cryptoki/pal"
 )
@@ -101,17 +102,22 @@ func (m *image) extend(f io.ReaderAt, size int64) (changed bool, err error) {
 	}
 }
 
+// tops are for quiet, which is called with every search.
+var tops = sync.Pool{New: func() any { return new([entrySize]byte) }}
+
 // quiet reports whether the log is as it was read. The caller has found its size
 // to be the same; an entry that was written into the room shows behind the mark.
 func (m *image) quiet(f io.ReaderAt) (bool, error) {
 	if !m.settled || m.dropped > 0 {
 		return false, nil
 	}
-	var top [entrySize]byte
+	top := tops.Get().(*[entrySize]byte)
+	defer tops.Put(top)
 	n, err := f.ReadAt(top[:min(entrySize, m.size-m.end)], m.end)
 	if err != nil && err != io.EOF {
 		return false, err
 	}
+	clear(top[n:])
 	return n >= markSize && binary.LittleEndian.Uint64(top[:]) == markAt(m.id, m.end) &&
 		[entrySize - markSize]byte(top[markSize:]) == [entrySize - markSize]byte{}, nil
 }
