@@ -25,17 +25,21 @@ var backupCommand = command{
 	summary: "copy the objects of the token to one encrypted file",
 	about: `The file is encrypted and authenticated as a whole under a password of at least
 12 bytes, which is asked for, or read as PINs are. Anybody who has the file can try
-passwords: take a long one. Keys that are not extractable are not in it, and are
-listed, unless the token was made with init --backup. The token stays as it is; its
-PINs are not in the file. FILE must not exist.`,
+passwords: take a long one. The token stays as it is; its PINs are not in the file.
+FILE must not exist.
+
+Keys that are not extractable are not in it, unless the token was made with init
+--backup. They are listed, and the exit status is 3, with --allow-missing 0.`,
 	pins: wantUser | wantPassword,
 	json: resultFields,
 	example: []example{
 		{"", "cryptoki backup gateway.backup"},
 		{"without a terminal", "cryptoki backup gateway.backup --pin-file user.pin --password-file backup.password"},
+		{"the device's key cannot be in it, as is known", "cryptoki backup gateway.backup --allow-missing"},
 	},
 	flags: func(o *options) runFunc {
-		return func(ctx context.Context, a *app, args []string) error { return a.backup(ctx, args[0]) }
+		allow := allowMissing(o)
+		return func(ctx context.Context, a *app, args []string) error { return a.backup(ctx, args[0], *allow) }
 	},
 }
 
@@ -46,18 +50,22 @@ var restoreCommand = command{
 	about: `The token may be of any kind; init makes a new one. Objects that it has already,
 by class, label and ID, stay as they are, so that restore can be repeated after an
 interruption. A restored key works as before, but CKA_LOCAL, CKA_ALWAYS_SENSITIVE and
-CKA_NEVER_EXTRACTABLE are false, since it has been elsewhere.`,
+CKA_NEVER_EXTRACTABLE are false, since it has been elsewhere.
+
+What the backup had to leave out and what this token does not take are listed, and
+the exit status is 3, with --allow-missing 0.`,
 	pins: wantUser | wantPassword,
 	json: resultFields,
 	example: []example{
 		{"to another device", "cryptoki init --label gateway && cryptoki restore gateway.backup"},
 	},
 	flags: func(o *options) runFunc {
-		return func(ctx context.Context, a *app, args []string) error { return a.restore(ctx, args[0]) }
+		allow := allowMissing(o)
+		return func(ctx context.Context, a *app, args []string) error { return a.restore(ctx, args[0], *allow) }
 	},
 }
 
-func (a *app) backup(ctx context.Context, path string) error {
+func (a *app) backup(ctx context.Context, path string, allow bool) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: it exists already; nothing was written", path)
 	}
@@ -85,7 +93,7 @@ func (a *app) backup(ctx context.Context, path string) error {
 		if err := a.writeOutput(path, file, 0o600); err != nil {
 			return err
 		}
-		r := result{done: "backed up"}
+		r := result{done: "backed up", allow: allow}
 		for _, o := range c.Objects {
 			r.Objects = append(r.Objects, describeTemplate(o, ""))
 		}
@@ -118,7 +126,7 @@ func (a *app) mustSee(ctx context.Context, t *cryptoki.Token) error {
 	return nil
 }
 
-func (a *app) restore(ctx context.Context, path string) error {
+func (a *app) restore(ctx context.Context, path string, allow bool) error {
 	file, err := a.readInput(path, backup.MaxSize)
 	if err != nil {
 		return err
@@ -134,7 +142,7 @@ func (a *app) restore(ctx context.Context, path string) error {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		defer c.Wipe()
-		return a.put(ctx, t, c, "restored")
+		return a.put(ctx, t, c, result{done: "restored", allow: allow})
 	})
 }
 

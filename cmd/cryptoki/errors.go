@@ -25,6 +25,12 @@ func (e *usageError) Error() string { return e.msg }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
+// An incompleteError says that something was done but for a part that cannot be:
+// exit status 3.
+type incompleteError struct{ msg string }
+
+func (e *incompleteError) Error() string { return e.msg }
+
 // errSilent ends a command that has said already why it fails: exit status 1.
 var errSilent = errors.New("")
 
@@ -37,7 +43,7 @@ func report(w io.Writer, cmd *command, err error) int {
 		return 1
 	}
 	fmt.Fprintf(w, "cryptoki: %s\n", oneLine(strings.TrimPrefix(err.Error(), "cryptoki: ")))
-	usage := errors.As(err, new(*usageError))
+	usage, incomplete := errors.As(err, new(*usageError)), errors.As(err, new(*incompleteError))
 	seen := map[string]bool{}
 	hint := func(s string) {
 		if !seen[s] {
@@ -57,6 +63,9 @@ func report(w io.Writer, cmd *command, err error) int {
 			hint("cryptoki help")
 		}
 		return 2
+	}
+	if incomplete {
+		return 3
 	}
 	return 1
 }

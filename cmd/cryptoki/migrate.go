@@ -12,9 +12,12 @@ var migrateCommand = command{
 	name:    "migrate",
 	summary: "copy the objects of another token to this one",
 	about: `--from names the other token, of any kind. Keys that are sensitive but extractable
-are wrapped by it under a key of this run. Those that are not extractable stay where
-they are and are listed, unless that token was made with init --backup. The other
-token is not changed; this one keeps what it has, so that migrate can be repeated.`,
+are wrapped by it under a key of this run. The other token is not changed; this one
+keeps what it has, so that migrate can be repeated.
+
+Keys that are not extractable stay where they are, unless that token was made with
+init --backup. They and what this token does not take are listed, and the exit
+status is 3, with --allow-missing 0.`,
 	pins: wantUser | wantFrom,
 	json: resultFields,
 	example: []example{
@@ -25,11 +28,12 @@ token is not changed; this one keeps what it has, so that migrate can be repeate
 	flags: func(o *options) runFunc {
 		var from string
 		o.str(&from, "from,f", "NAME", "the token to copy from, such as soft:dir=/old")
-		return func(ctx context.Context, a *app, _ []string) error { return a.migrate(ctx, from) }
+		allow := allowMissing(o)
+		return func(ctx context.Context, a *app, _ []string) error { return a.migrate(ctx, from, *allow) }
 	},
 }
 
-func (a *app) migrate(ctx context.Context, from string) error {
+func (a *app) migrate(ctx context.Context, from string, allow bool) error {
 	if from == "" {
 		return usagef("migrate: --from is missing")
 	}
@@ -60,7 +64,7 @@ func (a *app) migrate(ctx context.Context, from string) error {
 			return fmt.Errorf("--from: %w", err)
 		}
 		defer c.Wipe()
-		return a.put(ctx, t, c, "migrated")
+		return a.put(ctx, t, c, result{done: "migrated", allow: allow})
 	})
 }
 

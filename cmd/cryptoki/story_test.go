@@ -100,6 +100,7 @@ func TestStories(t *testing.T) {
 			"extractable": cmdExtractable,
 			"documented":  cmdDocumented,
 			"json":        cmdJSON,
+			"status":      cmdStatus,
 			"chip":        cmdChip,
 			"tpm":         func(ts *testscript.TestScript, neg bool, args []string) { cmdTPM(t, ts, neg, args) },
 		},
@@ -179,6 +180,24 @@ func snapshotOf(ts *testscript.TestScript, dir string) map[string]string {
 	})
 	ts.Check(err)
 	return all
+}
+
+// status N command…: runs the command, as exec does, and fails unless its exit
+// status is N.
+func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N command…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit status %d, want %s", got, args[0])
+	}
 }
 
 // snapshot dir: remembers what the directory holds, for unchanged.

@@ -263,6 +263,7 @@ type moved struct {
 // result is what backup, restore and migrate print.
 type result struct {
 	done    string // the word for what happened to Objects
+	allow   bool   // that there are Missing ones is no error
 	Objects []moved
 	Present []moved // there already
 	Missing []moved
@@ -288,9 +289,16 @@ func describeTemplate(t pkcs11.Template, reason string) moved {
 	return moved{describe(o), reason}
 }
 
-// put creates the objects in a token, but for those that it has, and prints what
-// became of each. What was created before an error stays: the next run goes on.
-func (a *app) put(ctx context.Context, t *cryptoki.Token, c *backup.Contents, done string) error {
+// allowMissing is the flag of the commands that may have to leave objects out.
+func allowMissing(o *options) *bool {
+	allow := new(bool)
+	o.flag(allow, "allow-missing", "exit with 0 although objects are missing that could not be moved")
+	return allow
+}
+
+// put creates the objects in a token, but for those that it has, and prints in r
+// what became of each. What was created before an error stays: the next run goes on.
+func (a *app) put(ctx context.Context, t *cryptoki.Token, c *backup.Contents, r result) error {
 	have, err := t.Objects(ctx, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_TOKEN, true)})
 	if err != nil {
 		return err
@@ -300,12 +308,14 @@ func (a *app) put(ctx context.Context, t *cryptoki.Token, c *backup.Contents, do
 		return err
 	}
 	defer s.Close()
-	r := result{done: done}
+	there := func(o pkcs11.Template) bool {
+		return slices.ContainsFunc(have, func(h cryptoki.Object) bool {
+			return h.Class == pkcs11.ObjectClass(o.Uint(pkcs11.CKA_CLASS)) && h.Label == o.Text(pkcs11.CKA_LABEL) && bytes.Equal(h.ID, o.Bytes(pkcs11.CKA_ID))
+		})
+	}
 	for _, o := range c.Objects {
 		line := describeTemplate(o, "")
-		if slices.ContainsFunc(have, func(h cryptoki.Object) bool {
-			return h.Class == pkcs11.ObjectClass(o.Uint(pkcs11.CKA_CLASS)) && h.Label == o.Text(pkcs11.CKA_LABEL) && bytes.Equal(h.ID, o.Bytes(pkcs11.CKA_ID))
-		}) {
+		if there(o) {
 			r.Present = append(r.Present, line)
 			continue
 		}
@@ -320,12 +330,29 @@ func (a *app) put(ctx context.Context, t *cryptoki.Token, c *backup.Contents, do
 		r.Objects = append(r.Objects, line)
 	}
 	for _, m := range c.Missing {
+		if there(m.Object) {
+			r.Present = append(r.Present, describeTemplate(m.Object, ""))
+			continue
+		}
 		r.Missing = append(r.Missing, describeTemplate(m.Object, m.Reason))
 	}
 	return a.printResult(r)
 }
 
+// printResult prints what became of the objects; an incompleteError if some are
+// missing, unless that is allowed.
 func (a *app) printResult(r result) error {
+	if err := a.printMoved(r); err != nil {
+		return err
+	}
+	if len(r.Missing) == 0 || r.allow {
+		return nil
+	}
+	return withHint(&incompleteError{fmt.Sprintf("%s could not be %s; everything else is %s", plural(len(r.Missing), "object"), r.done, r.done)},
+		"if that is known and as it shall be: --allow-missing")
+}
+
+func (a *app) printMoved(r result) error {
 	if a.json {
 		return a.printJSON(struct {
 			Objects []moved `json:"objects"`
