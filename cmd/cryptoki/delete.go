@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	cryptoki "github.com/go-cryptoki/cryptoki"
@@ -13,9 +14,9 @@ var deleteCommand = command{
 	name:    "delete",
 	args:    "LABEL",
 	summary: "destroy a key pair, a certificate or another object",
-	about: `A private and a public key with the same label go together. If the label is that
-of a key and of a certificate, --class says which. A destroyed key cannot be
-brought back.`,
+	about: `A private and a public key with the same label go together, and a certificate
+with the issuers' that import chain has stored with it. If the label is that of a key
+and of a certificate, --class says which. A destroyed key cannot be brought back.`,
 	pins: wantUser,
 	json: []field{{"deleted", "array of objects as list prints them"}},
 	example: []example{
@@ -48,6 +49,9 @@ func (a *app) destroy(ctx context.Context, name, class string, yes bool) error {
 				what = class
 			}
 			return notThere(what, name)
+		}
+		if found, err = withChains(ctx, t, found); err != nil {
+			return err
 		}
 		kinds := map[string]bool{}
 		var names []string
@@ -85,6 +89,37 @@ func (a *app) destroy(ctx context.Context, name, class string, yes bool) error {
 		}
 		return nil
 	})
+}
+
+// withChains adds the chains of the certificates that are in found. They come
+// first: a delete that is interrupted can be repeated. The chain stays if the
+// token has another certificate of that label.
+func withChains(ctx context.Context, t *cryptoki.Token, found []cryptoki.Object) ([]cryptoki.Object, error) {
+	var chains []cryptoki.Object
+	in := func(list []cryptoki.Object) func(cryptoki.Object) bool {
+		return func(o cryptoki.Object) bool {
+			return slices.ContainsFunc(list, func(f cryptoki.Object) bool { return f.Handle == o.Handle })
+		}
+	}
+	for _, o := range found {
+		if o.Class != pkcs11.CKO_CERTIFICATE {
+			continue
+		}
+		same, err := t.Objects(ctx, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_CLASS, o.Class), pkcs11.Attr(pkcs11.CKA_LABEL, o.Label)})
+		if err != nil {
+			return nil, err
+		}
+		if len(slices.DeleteFunc(same, in(found))) > 0 {
+			continue
+		}
+		chain, err := chainOf(ctx, t, o.Label)
+		if err != nil {
+			return nil, err
+		}
+		chain = slices.DeleteFunc(slices.DeleteFunc(chain, in(found)), in(chains))
+		chains = append(chains, chain...)
+	}
+	return append(chains, found...), nil
 }
 
 // notThere is the error for an object that was named and is not on the token.

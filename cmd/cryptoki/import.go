@@ -22,9 +22,12 @@ var importCertificateCommand = command{
 	name:    "import certificate",
 	args:    "LABEL FILE",
 	summary: "store a certificate, PEM or DER",
-	about:   certificateCheck + " FILE is - for standard input.",
-	pins:    wantUser,
-	json:    importedFields,
+	about: certificateCheck + ` FILE is - for standard input.
+
+A chain that import chain has stored with an earlier certificate of that label
+stays if the new one has the same issuer; otherwise --replace removes it.`,
+	pins: wantUser,
+	json: importedFields,
 	example: []example{
 		{"the device's certificate", `cryptoki import certificate "Device Cert" device.pem`},
 		{"renewal", `cryptoki import certificate "Device Cert" device.pem --replace`},
@@ -44,7 +47,8 @@ var importChainCommand = command{
 	args:    "LABEL FILE",
 	summary: "store a certificate and those of its issuers, from one file",
 	about: `The file has several certificates, the device's first and each one's issuer
-after it. The first gets LABEL, the others "LABEL chain 1", "LABEL chain 2", …
+after it. The first gets LABEL, the others "LABEL chain 1", "LABEL chain 2", …;
+of a longer chain that was there, --replace leaves nothing. delete LABEL removes them all.
 ` + certificateCheck,
 	pins: wantUser,
 	json: importedFields,
@@ -156,32 +160,26 @@ func (a *app) importCertificates(ctx context.Context, name, path string, c certI
 		if err != nil {
 			return err
 		}
-		if many && c.replace { // a longer chain than this may have been there
-			for i := len(certs); ; i++ {
-				more, err := find(ctx, t, chainLabel(name, i), pkcs11.CKO_CERTIFICATE)
-				if err != nil {
-					return err
-				}
-				if len(more) == 0 {
-					break
-				}
-				old = append(old, more...)
-				places = append(places, place{pkcs11.CKO_CERTIFICATE, chainLabel(name, i)})
-			}
+		stale, err := staleChain(ctx, t, name, certs, many)
+		if err != nil {
+			return err
+		}
+		if len(stale) > 0 && !c.replace {
+			return existsAlready(place{pkcs11.CKO_CERTIFICATE, stale[len(stale)-1].Label})
 		}
 		// The issuers first: the device's certificate is of use when they are there.
 		for i := len(places) - 1; i >= 0; i-- {
 			p := places[i]
 			if err := exchange(ctx, t, at(old, p), places[i:i+1], func(name func(string) string) error {
-				if i >= len(certs) {
-					return nil
-				}
 				return t.ImportCertificate(ctx, name(p.label), certs[i])
 			}); err != nil {
 				return err
 			}
 		}
-		if err := a.imported(ctx, t, old, places[:len(certs)]); err != nil {
+		if err := t.Destroy(ctx, stale...); err != nil {
+			return err
+		}
+		if err := a.imported(ctx, t, append(old, stale...), places); err != nil {
 			return err
 		}
 		now := time.Now()
@@ -195,13 +193,6 @@ func (a *app) importCertificates(ctx context.Context, name, path string, c certI
 		}
 		return nil
 	})
-}
-
-func chainLabel(name string, i int) string {
-	if i == 0 {
-		return name
-	}
-	return fmt.Sprintf("%s chain %d", name, i)
 }
 
 // at returns those of the objects that are in the place.

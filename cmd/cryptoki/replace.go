@@ -39,12 +39,16 @@ func occupants(ctx context.Context, t *cryptoki.Token, replace bool, places ...p
 			return nil, err
 		}
 		if len(found) > 0 && !replace {
-			return nil, withHint(fmt.Errorf("%s exists already; nothing was changed", p),
-				"to put the new one in its place: --replace")
+			return nil, existsAlready(p)
 		}
 		old = append(old, found...)
 	}
 	return old, nil
+}
+
+func existsAlready(p place) error {
+	return withHint(fmt.Errorf("%s exists already; nothing was changed", p),
+		"to put the new one in its place: --replace")
 }
 
 // interim is what a new object is called until the one that it replaces is gone.
