@@ -34,6 +34,20 @@ func CompletePublic(t pkcs11.Template, pub crypto.PublicKey) (pkcs11.Template, e
 	return complete(t, pub, attrs)
 }
 
+// CompletePair is CompletePublic of public and CompletePrivate of private, of a
+// key pair just generated. It encodes the public key once.
+func CompletePair(public, private pkcs11.Template, pub crypto.PublicKey) (fullPublic, fullPrivate pkcs11.Template, err error) {
+	attrs, err := keys.PublicAttributes(pub)
+	if err != nil {
+		return nil, nil, err
+	}
+	if fullPublic, err = complete(public, pub, attrs); err != nil {
+		return nil, nil, err
+	}
+	fullPrivate, err = completePrivate(private, pub, attrs)
+	return fullPublic, fullPrivate, err
+}
+
 // CompletePrivate is CompletePublic for the private key object. It adds
 // CKA_KEY_TYPE, CKA_EC_PARAMS or CKA_MODULUS and CKA_PUBLIC_EXPONENT,
 // CKA_PUBLIC_KEY_INFO, and CKA_ID if it is absent or empty. Clients read the RSA
@@ -47,6 +61,10 @@ func CompletePrivate(t pkcs11.Template, pub crypto.PublicKey) (pkcs11.Template, 
 	if err != nil {
 		return nil, err
 	}
+	return completePrivate(t, pub, attrs)
+}
+
+func completePrivate(t pkcs11.Template, pub crypto.PublicKey, attrs pkcs11.Template) (pkcs11.Template, error) {
 	shown := attrs[:0]
 	for _, a := range attrs {
 		if a.Type != pkcs11.CKA_EC_POINT && a.Type != pkcs11.CKA_MODULUS_BITS {
@@ -85,7 +103,7 @@ func complete(t pkcs11.Template, pub crypto.PublicKey, attrs pkcs11.Template) (p
 		}
 	}
 	if len(u.Bytes(pkcs11.CKA_ID)) == 0 {
-		u = u.Set(pkcs11.Attr(pkcs11.CKA_ID, keys.DefaultID(pub)))
+		u = u.Set(pkcs11.Attr(pkcs11.CKA_ID, keys.InfoID(attrs.Bytes(pkcs11.CKA_PUBLIC_KEY_INFO))))
 	}
 	return u, nil
 }

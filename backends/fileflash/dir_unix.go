@@ -114,7 +114,8 @@ func plain(err error) error {
 // osFile is a File of the operating system.
 type osFile struct {
 	*os.File
-	fd int // for Status, which is called too often for File.Stat
+	fd   int         // for Status, which is called too often for File.Stat
+	info os.FileInfo // of when it was opened, to know it by
 }
 
 func (f *osFile) Status() (size int64, linked bool, err error) {
@@ -135,24 +136,24 @@ func (d *directory) OpenFile(name string, flag int) (File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, plain(err))
 	}
-	if err := d.check(name, f, flag); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", name, err)
+	info, err := f.Stat()
+	if err == nil {
+		err = d.check(name, info, flag)
 	}
-	return &osFile{File: f, fd: int(f.Fd())}, nil
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", name, plain(err))
+	}
+	return &osFile{f, int(f.Fd()), info}, nil
 }
 
 // check refuses what is no file of the user alone. A Root follows symbolic links
 // that stay in the directory.
-func (d *directory) check(name string, f *os.File, flag int) error {
-	info, err := f.Stat()
-	if err != nil {
-		return plain(err)
-	}
+func (d *directory) check(name string, info os.FileInfo, flag int) error {
 	named, err := d.root.Lstat(name)
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrNotExist): // it may have been replaced just now
-		return plain(err)
+		return err
 	case err == nil && named.Mode()&fs.ModeSymlink != 0:
 		return fmt.Errorf("%w: it is a symbolic link; remove it", ErrUnsafe)
 	case !info.Mode().IsRegular():
@@ -171,8 +172,7 @@ func (d *directory) Current(name string, f File) (bool, error) {
 	if err != nil {
 		return false, plain(err)
 	}
-	open, err := f.(*osFile).Stat()
-	return err == nil && os.SameFile(named, open), err
+	return os.SameFile(named, f.(*osFile).info), nil
 }
 
 func (d *directory) Rename(from, to string) error { return plain(d.root.Rename(from, to)) }

@@ -1,18 +1,20 @@
 package soft
 
+import "iter"
+
 // confidential calls f on a stack of its own, and clears that afterwards: what f,
-// and the standard library below it, has left there of keys.
+// and the standard library below it, has left there of keys. The stack is that of
+// a coroutine: a goroutine to be waited for would wake another processor up, which
+// takes longer than most of what is done here.
 //
 // In a program that is built with GOEXPERIMENT=runtimesecret, the registers and
 // the heap that f used are erased, too.
 func confidential(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	next, _ := iter.Pull(func(func(struct{}) bool) {
 		growStack()
 		onLargeStack(f)
-	}()
-	<-done
+	})
+	next()
 }
 
 // stackLen is more than functions that handle keys need.

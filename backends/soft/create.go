@@ -2,6 +2,7 @@ package soft
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
@@ -93,27 +94,42 @@ func imported(template pkcs11.Template) (*draft, error) {
 
 // privateDraft makes a draft of a private key, and wipes key.
 func privateDraft(template pkcs11.Template, key any) (*draft, error) {
+	p, err := split(key)
+	if err != nil {
+		return nil, err
+	}
+	defer keys.Wipe(p.secret)
+	attrs, err := driver.CompletePrivate(template, p.public)
+	if err != nil {
+		return nil, err
+	}
+	return newDraft(attrs, p.secret)
+}
+
+// parts are what is kept of a private key.
+type parts struct {
+	public crypto.PublicKey
+	secret pkcs11.Template // the caller wipes it
+}
+
+// split returns the parts of a private key, and wipes it.
+func split(key any) (*parts, error) {
 	parsed, err := ownKey(key)
 	if err != nil {
 		return nil, err
 	}
 	defer parsed.wipe()
-	attrs, err := driver.CompletePrivate(template, parsed.public())
-	if err != nil {
-		return nil, err
-	}
 	all, err := keys.PrivateAttributes(key)
 	if err != nil {
 		return nil, err
 	}
-	defer keys.Wipe(all)
-	var secret pkcs11.Template
+	p := &parts{public: parsed.public()}
 	for _, a := range all {
 		if isSecret(a.Type) {
-			secret = append(secret, a)
+			p.secret = append(p.secret, a)
 		}
 	}
-	return newDraft(attrs, secret)
+	return p, nil
 }
 
 // isSecret reports whether an attribute of a private or secret key is one that

@@ -2,7 +2,6 @@ package soft
 
 import (
 	"context"
-	"crypto"
 	"crypto/aes"
 	"crypto/rand"
 	"crypto/rsa"
@@ -26,21 +25,16 @@ func (t *Token) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, public
 	if err != nil {
 		return nil, nil, err
 	}
-	parsed, err := ownKey(key)
+	defer keys.Wipe(key.secret)
+	public, private, err = driver.CompletePair(public, private, key.public)
 	if err != nil {
 		return nil, nil, err
 	}
-	attrs, err := driver.CompletePublic(public, parsed.public())
+	second, err := newDraft(public, nil)
 	if err != nil {
-		parsed.wipe()
 		return nil, nil, err
 	}
-	second, err := newDraft(attrs, nil)
-	if err != nil {
-		parsed.wipe()
-		return nil, nil, err
-	}
-	first, err := privateDraft(private, key) // wipes key
+	first, err := newDraft(private, key.secret)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,7 +65,7 @@ func (t *Token) mayCreate(templates ...pkcs11.Template) error {
 
 // generate makes a private key of the kind that m and the template of the public
 // key ask for.
-func (t *Token) generate(ctx context.Context, m *pkcs11.Mechanism, public pkcs11.Template) (crypto.PrivateKey, error) {
+func (t *Token) generate(ctx context.Context, m *pkcs11.Mechanism, public pkcs11.Template) (*parts, error) {
 	params := public.Bytes(pkcs11.CKA_EC_PARAMS)
 	switch m.Type {
 	case pkcs11.CKM_EC_KEY_PAIR_GEN:
@@ -100,7 +94,7 @@ func (t *Token) generate(ctx context.Context, m *pkcs11.Mechanism, public pkcs11
 // cannot be stopped: when ctx ends, the key is thrown away once it is there. Go
 // takes the primes from its own generator, which is seeded by the system; ours
 // has to be in order all the same.
-func (t *Token) generateRSA(ctx context.Context, m *pkcs11.Mechanism, public pkcs11.Template) (crypto.PrivateKey, error) {
+func (t *Token) generateRSA(ctx context.Context, m *pkcs11.Mechanism, public pkcs11.Template) (*parts, error) {
 	bits := public.Uint(pkcs11.CKA_MODULUS_BITS)
 	if bits < minRSA || bits > maxRSA || bits%8 != 0 {
 		return nil, fmt.Errorf("soft: RSA key of %d bits; it has %d to %d: %w", bits, minRSA, maxRSA, pkcs11.CKR_KEY_SIZE_RANGE)
@@ -131,7 +125,7 @@ func (t *Token) generateRSA(ctx context.Context, m *pkcs11.Mechanism, public pkc
 		if r.err != nil {
 			return nil, failed(m, r.err)
 		}
-		return r.key, nil
+		return split(r.key)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("soft: %v: %w: %w", m.Type, pkcs11.CKR_FUNCTION_CANCELED, ctx.Err())
 	}

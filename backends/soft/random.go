@@ -2,7 +2,6 @@ package soft
 
 import (
 	"context"
-	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -69,10 +68,9 @@ func (t *Token) ReadRandom(ctx context.Context, b []byte) error {
 
 // generateEC generates a key by rejection sampling: FIPS 186-5, A.2.2. Since Go
 // 1.26, crypto/ecdsa does not take randomness from its caller.
-func (t *Token) generateEC(curve elliptic.Curve) (crypto.PrivateKey, error) {
+func (t *Token) generateEC(curve elliptic.Curve) (*parts, error) {
 	bits := curve.Params().BitSize
 	d := make([]byte, (bits+7)/8)
-	defer clear(d)
 	// A candidate is refused with a chance of 2^-32 at most, but for P-521 of less
 	// than one half, of which 64 in a row do not happen.
 	for range 64 {
@@ -83,22 +81,24 @@ func (t *Token) generateEC(curve elliptic.Curve) (crypto.PrivateKey, error) {
 			d[0] &= 0xff >> extra
 		}
 		if key, err := ecdsa.ParseRawPrivateKey(curve, d); err == nil { // it is 1 to n−1
-			return key, nil
+			wipeInt(key.D)
+			return &parts{&key.PublicKey, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_VALUE, d)}}, nil
 		}
 	}
+	clear(d)
 	return nil, fmt.Errorf("soft: 64 candidates for a key of %s, and none is one: %w", curve.Params().Name, pkcs11.CKR_DEVICE_ERROR)
 }
 
-func (t *Token) generateEd25519() (crypto.PrivateKey, error) {
+func (t *Token) generateEd25519() (*parts, error) {
 	seed := make([]byte, ed25519.SeedSize)
 	defer clear(seed)
 	if err := t.draw(seed); err != nil {
 		return nil, err
 	}
-	return ed25519.NewKeyFromSeed(seed), nil
+	return split(ed25519.NewKeyFromSeed(seed))
 }
 
-func (t *Token) generateX25519() (crypto.PrivateKey, error) {
+func (t *Token) generateX25519() (*parts, error) {
 	k := make([]byte, 32)
 	defer clear(k)
 	if err := t.draw(k); err != nil {
@@ -108,5 +108,5 @@ func (t *Token) generateX25519() (crypto.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("soft: X25519 key: %w: %w", pkcs11.CKR_FUNCTION_FAILED, err)
 	}
-	return key, nil
+	return split(key)
 }

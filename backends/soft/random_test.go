@@ -2,6 +2,7 @@ package soft
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/binary"
@@ -125,10 +126,12 @@ func TestCandidates(t *testing.T) {
 		for range 100 {
 			key, err := token.generateEC(curve)
 			must(t, err)
-			parsed, err := ownKey(key)
+			d := key.secret.Bytes(pkcs11.CKA_VALUE)
+			parsed, err := ecdsa.ParseRawPrivateKey(curve, d)
 			must(t, err)
-			d, err := parsed.ec.Bytes()
-			must(t, err)
+			if !parsed.PublicKey.Equal(key.public) {
+				t.Fatalf("%s: the public key is another one's", curve.Params().Name)
+			}
 			for i := range d {
 				or[i] |= d[i]
 				and[i] &= d[i]

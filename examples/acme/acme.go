@@ -128,10 +128,7 @@ func (t *Token) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, public
 	if err != nil {
 		return nil, nil, fmt.Errorf("acme: slot %d: public key: %w: %w", slot, pkcs11.CKR_DEVICE_ERROR, err)
 	}
-	if public, err = driver.CompletePublic(public, key); err != nil {
-		return nil, nil, err
-	}
-	if private, err = driver.CompletePrivate(private, key); err != nil {
+	if public, private, err = driver.CompletePair(public, private, key); err != nil {
 		return nil, nil, err
 	}
 	made, err := t.create(replaces,

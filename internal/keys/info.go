@@ -30,9 +30,14 @@ func MarshalInfo(pub crypto.PublicKey) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	body := appendTLV(nil, tagSequence, algorithm)
+	return joinInfo(algorithm, bits), nil
+}
+
+// joinInfo is the reverse of splitInfo.
+func joinInfo(algorithm, bits []byte) []byte {
+	body := appendTLV(make([]byte, 0, 16+len(algorithm)+len(bits)), tagSequence, algorithm)
 	body = append(appendHeader(body, tagBitString, 1+len(bits)), 0)
-	return appendTLV(nil, tagSequence, append(body, bits...)), nil
+	return appendTLV(make([]byte, 0, 16+len(algorithm)+len(bits)), tagSequence, append(body, bits...))
 }
 
 // infoParts returns what is in the AlgorithmIdentifier, and the key as it stands

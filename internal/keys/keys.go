@@ -93,57 +93,35 @@ func PublicKey(t pkcs11.Template) (crypto.PublicKey, error) {
 // §6.3.7); or CKA_MODULUS, CKA_MODULUS_BITS and CKA_PUBLIC_EXPONENT; and
 // CKA_PUBLIC_KEY_INFO, the DER SubjectPublicKeyInfo.
 func PublicAttributes(pub crypto.PublicKey) (pkcs11.Template, error) {
-	var t pkcs11.Template
+	algorithm, bits, err := infoParts(pub)
+	if err != nil {
+		return nil, err
+	}
+	t := make(pkcs11.Template, 0, 5)
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
-		if err := checkRSA(pub); err != nil {
-			return nil, err
-		}
-		t = pkcs11.Template{
+		t = append(t,
 			pkcs11.Attr(pkcs11.CKA_KEY_TYPE, uint64(pkcs11.CKK_RSA)),
 			pkcs11.Attr(pkcs11.CKA_MODULUS, pub.N.Bytes()),
 			pkcs11.Attr(pkcs11.CKA_MODULUS_BITS, uint64(pub.N.BitLen())),
 			pkcs11.Attr(pkcs11.CKA_PUBLIC_EXPONENT, big.NewInt(int64(pub.E)).Bytes()),
-		}
-	case *ecdsa.PublicKey:
-		params, err := Params(pub)
-		if err != nil {
-			return nil, err
-		}
-		point, err := pub.Bytes()
-		if err != nil {
-			return nil, fmt.Errorf("%v: %w: %w", pkcs11.CKA_EC_POINT, pkcs11.CKR_ATTRIBUTE_VALUE_INVALID, err)
-		}
-		t = pkcs11.Template{
-			pkcs11.Attr(pkcs11.CKA_KEY_TYPE, uint64(pkcs11.CKK_EC)),
-			pkcs11.Attr(pkcs11.CKA_EC_PARAMS, params),
-			pkcs11.Attr(pkcs11.CKA_EC_POINT, appendTLV(nil, tagOctetString, point)),
-		}
-	case ed25519.PublicKey, *ecdh.PublicKey:
-		params, err := Params(pub)
-		if err != nil {
-			return nil, err
-		}
-		var point []byte
-		switch pub := pub.(type) {
-		case ed25519.PublicKey:
-			point = bytes.Clone(pub)
-		case *ecdh.PublicKey:
-			point = pub.Bytes()
-		}
-		t = pkcs11.Template{
-			pkcs11.Attr(pkcs11.CKA_KEY_TYPE, uint64(KeyType(pub))),
-			pkcs11.Attr(pkcs11.CKA_EC_PARAMS, params),
-			pkcs11.Attr(pkcs11.CKA_EC_POINT, point),
-		}
+		)
 	default:
-		return nil, fmt.Errorf("public key of type %T: %w", pub, pkcs11.CKR_KEY_TYPE_INCONSISTENT)
+		c, err := curveOfKey(pub)
+		if err != nil {
+			return nil, err
+		}
+		point := bytes.Clone(bits)
+		if c.typ == pkcs11.CKK_EC {
+			point = appendTLV(make([]byte, 0, 4+len(bits)), tagOctetString, bits)
+		}
+		t = append(t,
+			pkcs11.Attr(pkcs11.CKA_KEY_TYPE, uint64(c.typ)),
+			pkcs11.Attr(pkcs11.CKA_EC_PARAMS, []byte(c.params[0])),
+			pkcs11.Attr(pkcs11.CKA_EC_POINT, point),
+		)
 	}
-	info, err := MarshalInfo(pub)
-	if err != nil {
-		return nil, err
-	}
-	return append(t, pkcs11.Attr(pkcs11.CKA_PUBLIC_KEY_INFO, info)), nil
+	return append(t, pkcs11.Attr(pkcs11.CKA_PUBLIC_KEY_INFO, joinInfo(algorithm, bits))), nil
 }
 
 // KeyType returns the CKA_KEY_TYPE of a public or private key,
