@@ -2,6 +2,8 @@ package soft
 
 import (
 	"errors"
+	"runtime"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki/pal"
 )
@@ -19,6 +21,7 @@ type change struct {
 	// apply makes the objects what the store holds now. t.mu is held.
 	apply func()
 
+	turn chan struct{} // gets one when the change is done, or its caller is to write
 	done bool
 	err  error
 }
@@ -28,24 +31,67 @@ func (c *change) add(name string, data []byte) {
 }
 
 // commit makes a change. Changes that wait while another is written to the
-// store are written together.
+// store are written together, by the one of them that came first.
 func (t *Token) commit(c *change) error {
+	c.turn = make(chan struct{}, 1)
 	t.queueMu.Lock()
 	t.queue = append(t.queue, c)
+	wait := t.writing
+	t.writing = true
 	t.queueMu.Unlock()
-	t.io.Lock()
-	defer t.io.Unlock()
+	if wait {
+		if <-c.turn; c.done {
+			return c.err
+		}
+	}
 	for !c.done {
-		t.queueMu.Lock()
-		all := t.queue
-		t.queue = nil
-		t.queueMu.Unlock()
-		again := t.write(all)
-		t.queueMu.Lock()
-		t.queue = append(again, t.queue...)
-		t.queueMu.Unlock()
+		t.writeQueue(c)
+	}
+	t.queueMu.Lock()
+	defer t.queueMu.Unlock()
+	if t.writing = len(t.queue) > 0; t.writing {
+		t.queue[0].turn <- struct{}{}
 	}
 	return c.err
+}
+
+// writeQueue writes the changes that wait, c of the caller's among them.
+func (t *Token) writeQueue(c *change) {
+	t.io.Lock()
+	defer t.io.Unlock()
+	t.gather()
+	t.queueMu.Lock()
+	all := t.queue
+	t.queue = nil
+	t.queueMu.Unlock()
+	again := t.write(all)
+	t.queueMu.Lock()
+	t.queue = append(again, t.queue...)
+	t.writers = len(all) + len(t.queue) - len(again)
+	t.queueMu.Unlock()
+	for _, other := range all {
+		if other.done && other != c {
+			other.turn <- struct{}{}
+		}
+	}
+}
+
+// maxGather bounds how long a change waits for others.
+var maxGather = 500 * time.Microsecond
+
+// gather waits until as many changes wait as there were writers last, but not longer
+// than half of what writing took: their next changes, written now, need no sync of
+// their own. t.io is held.
+func (t *Token) gather() {
+	limit := min(t.writeTime/2, maxGather)
+	for begin := time.Now(); ; runtime.Gosched() {
+		t.queueMu.Lock()
+		enough := len(t.queue) >= t.writers
+		t.queueMu.Unlock()
+		if enough || time.Since(begin) >= limit {
+			return
+		}
+	}
 }
 
 // write makes changes, and returns those that have to wait since they concern
@@ -102,6 +148,7 @@ next:
 	if len(together) == 0 {
 		return again
 	}
+	defer func(begin time.Time) { t.writeTime = time.Since(begin) }(time.Now())
 	if t.batcher != nil && len(together) > 1 {
 		if err := t.batch(together); err == nil {
 			t.apply(together...)

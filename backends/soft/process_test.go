@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
 	"github.com/go-cryptoki/cryptoki/driver"
@@ -376,6 +377,25 @@ func TestOneChangeOfTheStore(t *testing.T) {
 		}
 		queued(14)
 		token.io.Unlock()
+		wg.Wait()
+	})
+	count("2 of writers that were 2 before, one later than the other", 1, func() {
+		defer func(d time.Duration) { maxGather = d }(maxGather)
+		maxGather = time.Hour
+		token.io.Lock()
+		token.writers, token.writeTime = 2, 2*time.Hour
+		token.io.Unlock()
+		var wg sync.WaitGroup
+		create := func() {
+			_, err := token.CreateObject(ctx, common(pkcs11.CKO_DATA, "one of two", true), nil)
+			must(t, err)
+		}
+		wg.Go(create)
+		for token.io.TryLock() { // until the first waits for the second
+			token.io.Unlock()
+			runtime.Gosched()
+		}
+		wg.Go(create)
 		wg.Wait()
 	})
 	if o := pair(token, "x"); len(o) != 1 || string(o[0].Attributes().Bytes(pkcs11.CKA_ID)) != "\x01" {

@@ -31,6 +31,7 @@ import (
 	"io/fs"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/internal/drbg"
@@ -125,17 +126,20 @@ type Token struct {
 
 	pins sync.Mutex // one PIN is checked or set at a time
 
-	queue   []*change // of changes that wait for io
 	queueMu sync.Mutex
+	queue   []*change // those that wait
+	writing bool      // somebody writes, or is about to
+	writers int       // who wrote, or came to write, while changes were written last
 
 	// io is held while the store is used, and what it guards is what the store
 	// is known to hold.
-	io     sync.Mutex
-	seen   uint64            // what watcher said when the objects were read
-	reread bool              // the token's record may be another one
-	seq    uint64            // of the newest object
-	stock  inventory         // of the objects, if they are counted and somebody is logged in
-	lost   map[string]uint32 // of those that could not be read: how often each was changed
+	io        sync.Mutex
+	writeTime time.Duration     // that writing took last
+	seen      uint64            // what watcher said when the objects were read
+	reread    bool              // the token's record may be another one
+	seq       uint64            // of the newest object
+	stock     inventory         // of the objects, if they are counted and somebody is logged in
+	lost      map[string]uint32 // of those that could not be read: how often each was changed
 
 	// loaded says that objects are those of the store, for whoever is logged in.
 	// It becomes true with io and mu held, and false with one of them.
