@@ -68,7 +68,7 @@ func (s *Store) release() error {
 
 // Changes reads what others have written since the last look, and returns a
 // number that grows when there was something. Without changes it costs two
-// system calls, one when the last change was a few seconds ago, and none while the
+// system calls, one when the last change is not of just now, and none while the
 // lock is held.
 func (s *Store) Changes() (uint64, error) {
 	s.mu.RLock()
@@ -96,8 +96,9 @@ func (s *Store) look() error {
 	return err
 }
 
-// settledAge is how long ago a change is whose time no later one can have.
-var settledAge = 3 * time.Second
+// settledAge is how long ago a change is whose time no later one can have: kernels
+// count it in ticks of up to 10 ms.
+var settledAge = 100 * time.Millisecond
 
 // quiet reports, cheaply, that nobody has written. The caller holds mu.
 func (s *Store) quiet() bool {
@@ -119,8 +120,8 @@ func (s *Store) quiet() bool {
 		return false
 	}
 	// An entry in the room leaves the size as it is. The time of the change tells,
-	// if it is long enough ago for any other to have another time: file systems
-	// count in steps of up to two seconds, those of a second and more in whole ones.
+	// if it is long enough ago for any other to have another time. File systems that
+	// count in seconds, or two, are known by a time without a fraction.
 	if changed != 0 && changed == s.quietSince.Load() {
 		return true
 	}
