@@ -15,12 +15,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
 func message(n int) []byte {
 	b := make([]byte, n)
-	b[0] = 0x80
+	binary.BigEndian.PutUint16(b, tagNoSessions)
 	binary.BigEndian.PutUint32(b[2:], uint32(n))
 	return b
 }
@@ -155,4 +157,52 @@ func TestStream(t *testing.T) {
 		_, err := send(bad)
 		require.Error(t, err, "%x", bad)
 	}
+}
+
+// Who listens and is no TPM says so with the first bytes: nobody waits for more.
+// That is what swtpm answers on its control channel to a command that it does not
+// know, and then it waits.
+func TestStreamOfTheControlChannel(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			if _, err := conn.Read(make([]byte, 100)); err == nil {
+				conn.Write([]byte{0, 0, 0, 0x0a})
+			}
+		}
+	}()
+	start := time.Now()
+	_, err = New(t.Context(), nil, new(pal.Mem), &Options{Dial: Swtpm("unix", socket)})
+	require.ErrorIs(t, err, pkcs11.CKR_DEVICE_ERROR)
+	require.ErrorContains(t, err, socket+" does not answer as a TPM; is it the control socket of swtpm (--ctrl)? name the one of --server")
+	findings, err := driver.Diagnose(t.Context(), "tpm:mem=true;swtpm=unix:"+socket)
+	require.NoError(t, err)
+	require.Equal(t, driver.Problem, findings[0].Severity)
+	require.Contains(t, findings[0].Cure, "that of --server and not of --ctrl")
+	require.Less(t, time.Since(start), slowest/2)
+
+	// In the middle it is a response that is cut or garbled.
+	client, server := net.Pipe()
+	defer server.Close()
+	go func() {
+		b := make([]byte, 100)
+		for _, answer := range [][]byte{message(10), {0, 0, 0, 0x0a}} {
+			server.Read(b)
+			server.Write(answer)
+		}
+	}()
+	s := &stream{conn: client, addr: "pipe"}
+	_, err = s.Send(message(12))
+	require.NoError(t, err)
+	_, err = s.Send(message(12))
+	require.ErrorIs(t, err, errGarbled)
+	require.NotContains(t, err.Error(), "--ctrl")
 }

@@ -118,6 +118,8 @@ func (d *diagnosis) silent(name string, err error) {
 		d.problem("startup", "opening the token starts it; if that happens again and again, the board resets the TPM while it runs", "%s is not started", name)
 	case errors.Is(err, tpm2.TPMRCFailure):
 		d.problem("self-test", "take the power off, not only reset; if that does not help, the TPM is broken", "%s is in failure mode", name)
+	case d.n.device == "":
+		d.problem("device", "name the socket on which swtpm takes commands, that of --server and not of --ctrl; if it is that one, start swtpm again", "%s does not answer: %s", name, plain(err))
 	default:
 		d.problem("device", "look at dmesg | grep -i tpm; on SPI, at the wiring and the clock", "%s does not answer: %s", name, plain(err))
 	}

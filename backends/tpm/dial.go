@@ -36,7 +36,7 @@ func Swtpm(network, addr string) Dialer {
 			var d net.Dialer
 			conn, err := d.DialContext(ctx, network, addr)
 			if err == nil {
-				return &stream{conn: conn}, nil
+				return &stream{conn: conn, addr: addr}, nil
 			}
 			// The socket may not be listening yet, and its queue has one place.
 			if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, fs.ErrNotExist) {
@@ -56,8 +56,10 @@ const dialBudget = 2 * time.Second
 // A stream is a connection that carries commands and responses as they are. The
 // length in the header says where each ends.
 type stream struct {
-	mu   sync.Mutex
-	conn net.Conn
+	mu       sync.Mutex
+	conn     net.Conn
+	addr     string
+	answered bool // there was a response
 }
 
 // slowest is how long a TPM may take: some need minutes for an RSA key.
@@ -74,7 +76,23 @@ func (s *stream) Send(command []byte) ([]byte, error) {
 		return nil, err
 	}
 	b := make([]byte, headerSize, 512)
-	if _, err := io.ReadFull(s.conn, b); err != nil {
+	// The control channel of swtpm answers four bytes and waits for a command of its
+	// own: the tag shows it, and nobody waits for the rest of a header.
+	n, err := io.ReadAtLeast(s.conn, b, 2)
+	if err != nil {
+		if !s.answered && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("%w: %w", s.noTPM(), err)
+		}
+		return nil, err
+	}
+	if !isResponse(b) {
+		s.conn.Close()
+		if !s.answered {
+			return nil, s.noTPM()
+		}
+		return nil, fmt.Errorf("a response with tag %#04x: %w", b[:2], errGarbled)
+	}
+	if _, err := io.ReadFull(s.conn, b[n:]); err != nil {
 		return nil, err
 	}
 	size := binary.BigEndian.Uint32(b[2:])
@@ -87,7 +105,24 @@ func (s *stream) Send(command []byte) ([]byte, error) {
 	if _, err := io.ReadFull(s.conn, b[headerSize:]); err != nil {
 		return nil, err
 	}
+	s.answered = true
 	return b, nil
+}
+
+// isResponse reports whether bytes begin as a response does: TPM_ST_NO_SESSIONS,
+// TPM_ST_SESSIONS, or TPM_ST_RSP_COMMAND, with which a TPM refuses what it takes
+// for a command of TPM 1.2. See Part 2, 6.9.
+func isResponse(b []byte) bool {
+	switch binary.BigEndian.Uint16(b) {
+	case tagNoSessions, tagSessions, 0x00c4:
+		return true
+	}
+	return false
+}
+
+// noTPM is the error of a socket on which somebody listens who is no TPM.
+func (s *stream) noTPM() error {
+	return fmt.Errorf("%s does not answer as a TPM; is it the control socket of swtpm (--ctrl)? name the one of --server: %w", s.addr, pkcs11.CKR_DEVICE_ERROR)
 }
 
 // Close closes the connection.
