@@ -3,6 +3,7 @@ package cryptoki
 import (
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/go-cryptoki/cryptoki/driver"
 	"github.com/go-cryptoki/cryptoki/internal/rules"
@@ -93,11 +94,35 @@ func (x *objectIndex) makeMaps(n int) {
 }
 
 func (x *objectIndex) add(o *object) {
-	x.byHandle.set(o.handle, o)
 	if o.drv() != nil {
 		x.byDriverID[o.id] = o
 		x.touch(o.id)
 	}
+	x.link(o)
+}
+
+// addAll adds objects of the driver's, which are not touched by that.
+func (x *objectIndex) addAll(objects []*object) {
+	identify := func() {
+		for _, o := range objects {
+			x.byDriverID[o.id] = o
+		}
+	}
+	var identified sync.WaitGroup
+	if len(objects) < 1000 {
+		identify()
+	} else {
+		identified.Go(identify) // on another processor: it takes as long as the rest
+	}
+	for _, o := range objects {
+		x.link(o)
+	}
+	identified.Wait()
+}
+
+// link adds an object to all but byDriverID.
+func (x *objectIndex) link(o *object) {
+	x.byHandle.set(o.handle, o)
 	if o.before = x.last; o.before != nil {
 		o.before.after = o
 	} else {
@@ -290,6 +315,7 @@ func (x *objectIndex) endReplace(list []driver.Object, create func(driver.Object
 		x.makeMaps(len(list))
 	}
 	var first error
+	added := make([]*object, 0, len(list))
 	for _, d := range list {
 		if !fresh {
 			id := d.ID()
@@ -312,8 +338,9 @@ func (x *objectIndex) endReplace(list []driver.Object, create func(driver.Object
 			continue
 		}
 		o.round = x.round
-		x.add(o)
+		added = append(added, o)
 	}
+	x.addAll(added)
 	x.removeWhere(func(o *object) bool {
 		return o.owner == nil && o.drv() != nil && o.round != x.round && !touched[o.id]
 	})

@@ -191,7 +191,7 @@ func (t *Token) load(locked bool) error {
 func (t *Token) readObjects() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := &reader{t: t}
+	r := &reader{t: t, counts: t.hasInventory() && t.keys != nil}
 	err := r.readAll()
 	r.decoding.Wait()
 	if err != nil {
@@ -210,7 +210,6 @@ func (t *Token) readObjects() error {
 		n += len(b)
 	}
 	objects, ordered := make(map[string]*object, n), make([]*object, 0, n)
-	counts := t.hasInventory() && t.keys != nil
 	var found inventory
 	var broken []string
 	for _, b := range r.batches {
@@ -223,12 +222,11 @@ func (t *Token) readObjects() error {
 				damage = append(damage, it.err)
 				passing = passing || it.passing
 				broken = append(broken, it.name)
-			} else if counts {
-				e, ok := t.keys.element(it.name, it.changes)
-				if !ok {
+			} else if r.counts {
+				if !it.named {
 					damage = append(damage, damaged(it.name, "it has no name of an object"))
 				}
-				found.sum.add(e)
+				found.sum.add(it.element)
 				found.count++
 			}
 			if it.made != nil {
@@ -244,7 +242,7 @@ func (t *Token) readObjects() error {
 	case err != nil:
 		passing = passing || !errors.Is(err, pal.ErrCorrupt)
 		t.refused = t.accepted(found, storeError("record "+nameInventory, err))
-	case counts:
+	case r.counts:
 		t.refused = t.takeStock(r.inventory, found, broken)
 	case r.inventory != nil:
 		if _, _, _, err := parseInventory(r.inventory); err != nil {
@@ -288,6 +286,7 @@ func sortObjects(list []*object) {
 // next ones are read: a small machine has four cores. t.mu is held meanwhile.
 type reader struct {
 	t        *Token
+	counts   bool // the objects, for the inventory
 	batches  [][]readItem
 	decoding sync.WaitGroup
 	room     []byte // where copies of records go
@@ -308,6 +307,9 @@ type readItem struct {
 
 	changes uint32 // of the object
 	passing bool   // it could not be read, which need not be damage
+
+	element element // that stands for the object in the inventory, if there is one
+	named   bool    // there is: the record has the name of an object
 }
 
 const (
@@ -402,9 +404,13 @@ func (r *reader) begin() {
 			d.room = len(batch) // all are new; those that are made together mostly end together
 		}
 		for i := range batch {
-			if it := &batch[i]; it.data != nil {
+			it := &batch[i]
+			if it.data != nil {
 				it.made, it.seq, it.changes, it.err = d.decode(it.name, it.data, r.t.objects[it.name])
 				it.data = nil
+			}
+			if it.err == nil && r.counts {
+				it.element, it.named = r.t.keys.element(it.name, it.changes)
 			}
 		}
 	})
