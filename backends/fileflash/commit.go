@@ -195,8 +195,8 @@ func (s *Store) write(items []item) error {
 	}
 	entry := s.img.encode(items)
 	defer clear(entry)
-	size, live := s.img.end+int64(len(entry)), s.img.liveWith(items)
-	if size > minLog && size > maxGarbage*live && (size > s.retrySize || live < s.retryLive) {
+	size, live := s.img.end+int64(len(entry))+markSize, s.img.liveWith(items)
+	if size > logLimit(live) && (size > s.retrySize || live < s.retryLive) {
 		done, err := s.compact(items)
 		if done || err == nil {
 			return ioError(err)
@@ -233,8 +233,10 @@ func (s *Store) append(entry []byte, items []item, live int64) error {
 	size := m.size
 	_, err := s.log.WriteAt(entry, m.end)
 	if err == nil {
-		if end+markSize > size {
-			size = makeRoom(s.log, end, live)
+		if limit := logLimit(live); end+markSize > size {
+			size = makeRoom(s.log, end, limit)
+		} else if limit = max(limit, end+markSize); size > limit && s.log.Truncate(limit) == nil {
+			size = limit // there is less room when less is alive
 		}
 		err = s.log.Sync()
 	}
@@ -277,16 +279,19 @@ const (
 	minBlock = 1 << 10
 )
 
+// logLimit is the size that a log with so much alive may have.
+func logLimit(live int64) int64 { return max(minLog, maxGarbage*live) }
+
 // makeRoom extends a log that has been written up to end, so that the entries
 // that follow change neither the size of the file nor where it is on the medium:
 // to sync them is to write them, while a file system that has to note more writes
 // and flushes its journal, too. It returns the size of the file.
 //
 // One byte is written for each block, and the file system makes the rest of it
-// zeros. The log stays within its bound.
-func makeRoom(log File, end, live int64) (size int64) {
+// zeros. The log stays within limit.
+func makeRoom(log File, end, limit int64) (size int64) {
 	size = end
-	to := min(end+maxRoom, max(minLog, maxGarbage*live))
+	to := min(end+maxRoom, limit)
 	for last := end | (minBlock - 1); last < to; last += minBlock {
 		if _, err := log.WriteAt([]byte{0}, last); err != nil {
 			return size // room is no more than a help

@@ -19,7 +19,6 @@ func (s *Store) Queued() int {
 const (
 	MinLog     = minLog
 	MaxGarbage = maxGarbage
-	MaxRoom    = maxRoom
 )
 
 // Moved is an entry as it would be in a log of that id at that offset.
