@@ -139,6 +139,6 @@ func (m *Medium) crash(all bool) {
 				n.base = n.base.do(o)
 			}
 		}
-		n.data, n.ops = n.base.clone(), nil
+		n.data, n.ops = n.base.share(), nil
 	}
 }

@@ -57,32 +57,64 @@ type node struct {
 
 // A content is the bytes of a file. Those in a gap, which is left where a file
 // becomes longer than what is written, are zeros; nothing was ever written there,
-// so that there may be no place for them on the disk.
+// so that there may be no place for them on the disk. What has several owners is
+// copied by the one that writes it. The race detector does not look at the copies,
+// which are most of what a Medium does; it does look at the Medium's fields, and at
+// what a caller passes.
 type content struct {
-	bytes []byte
-	gap   []bool // for each byte
+	bytes  []byte
+	gap    []bool // for each byte, or nil if there is none
+	shared bool   // with other contents
 }
 
-func newContent(b []byte) content { return content{slices.Clone(b), make([]bool, len(b))} }
+func newContent(b []byte) content { return content{bytes: slices.Clone(b)} }
 
-func (c content) clone() content { return content{slices.Clone(c.bytes), slices.Clone(c.gap)} }
+// share returns the content for another owner.
+func (c *content) share() content {
+	c.shared = true
+	return *c
+}
+
+//go:norace
+func (c content) own() content {
+	if !c.shared {
+		return c
+	}
+	return content{bytes: slices.Clone(c.bytes), gap: slices.Clone(c.gap)}
+}
 
 // write writes data at off, after a gap if that is behind the end.
+//
+//go:norace
 func (c content) write(off int64, data []byte) content {
 	if end := off + int64(len(data)); end > int64(len(c.bytes)) {
 		c = c.resize(end)
 	}
+	c = c.own()
 	copy(c.bytes[off:], data)
-	clear(c.gap[off:][:len(data)])
+	if c.gap != nil {
+		clear(c.gap[off:][:len(data)])
+	}
 	return c
 }
 
+//go:norace
 func (c content) resize(size int64) content {
-	if size <= int64(len(c.bytes)) {
-		return content{c.bytes[:size:size], c.gap[:size:size]}
+	old := int64(len(c.bytes))
+	if size <= old {
+		c.bytes = c.bytes[:size:size]
+		if c.gap != nil {
+			c.gap = c.gap[:size:size]
+		}
+		return c
 	}
-	n := int(size) - len(c.bytes)
-	return content{append(c.bytes, make([]byte, n)...), append(c.gap, slices.Repeat([]bool{true}, n)...)}
+	bytes, gap := make([]byte, size), make([]bool, size)
+	copy(bytes, c.bytes)
+	copy(gap, c.gap)
+	for i := old; i < size; i++ {
+		gap[i] = true
+	}
+	return content{bytes: bytes, gap: gap}
 }
 
 // do is what an op makes of the content.
@@ -140,7 +172,7 @@ func (m *Medium) Clone() *Medium {
 	c.next, c.done, c.capacity, c.readOnly = m.next, m.done, m.capacity, m.readOnly
 	c.names, c.kept, c.moves = maps.Clone(m.names), maps.Clone(m.kept), slices.Clone(m.moves)
 	for id, n := range m.nodes {
-		c.nodes[id] = &node{data: n.data.clone(), base: n.base.clone(), ops: slices.Clone(n.ops)}
+		c.nodes[id] = &node{data: n.data.share(), base: n.base.share(), ops: slices.Clone(n.ops)}
 	}
 	return c
 }
@@ -190,8 +222,12 @@ func (m *Medium) ReadFile(name string) ([]byte, error) {
 func (m *Medium) WriteFile(name string, data []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.put(name, newContent(data))
+}
+
+func (m *Medium) put(name string, c content) {
 	m.next++
-	m.nodes[m.next] = &node{data: newContent(data), base: newContent(data)}
+	m.nodes[m.next] = &node{data: c.share(), base: c.share()}
 	m.names[name], m.kept[name] = m.next, m.next
 }
 
@@ -212,8 +248,8 @@ func (m *Medium) size() int64 {
 
 // record applies an event, and notes it while a scenario is recorded.
 func (m *Medium) record(e event) {
+	e.data = slices.Clone(e.data)
 	if m.recording {
-		e.data = slices.Clone(e.data)
 		m.trace = append(m.trace, e)
 	}
 	m.apply(e)
@@ -222,7 +258,7 @@ func (m *Medium) record(e event) {
 func (m *Medium) apply(e event) {
 	switch e.kind {
 	case "write":
-		m.nodes[e.node].do(op{off: e.off, data: slices.Clone(e.data)})
+		m.nodes[e.node].do(op{off: e.off, data: e.data})
 		m.usage.Writes++
 		m.usage.Bytes += int64(len(e.data))
 	case "truncate":
@@ -282,7 +318,10 @@ func (n *node) sync(to opState) {
 		doubt = doubt || n.ops[i].state == failed
 	}
 	if !doubt {
-		n.base, n.ops = n.data.clone(), nil
+		for _, o := range n.ops {
+			n.base = n.base.do(o) // which is data now, without a copy of it
+		}
+		n.ops = nil
 	}
 }
 

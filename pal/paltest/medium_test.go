@@ -126,7 +126,7 @@ func TestMediumLosesWhatIsNotSynced(t *testing.T) {
 				all["none"] = true
 				return
 			}
-			all[fmt.Sprintf("%q", o.files[id])] = true
+			all[fmt.Sprintf("%q", o.files[id].bytes)] = true
 		})
 		return all
 	}
@@ -180,7 +180,7 @@ func TestMediumGap(t *testing.T) {
 	check := func(may, mayNot []string) {
 		t.Helper()
 		all := map[string]bool{}
-		m.found(true, func(o outcome) { all[string(o.files[o.names["a"]])] = true })
+		m.found(true, func(o outcome) { all[string(o.files[o.names["a"]].bytes)] = true })
 		for _, s := range may {
 			if !all[s] {
 				t.Errorf("%q is not found in %q", s, slices.Sorted(maps.Keys(all)))
