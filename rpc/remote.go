@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/go-cryptoki/cryptoki"
@@ -60,7 +61,7 @@ func Remote(ctx context.Context, module string, opts *ClientOptions) (*Client, e
 		return nil, fmt.Errorf("%w: the command p11-kit runs foreign modules; install the package p11-kit: %w", pkcs11.CKR_FUNCTION_FAILED, err)
 	}
 	c, err := Command(ctx, opts, path, "remote", module)
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) { // it ended at once
 		err = fmt.Errorf("%w; is it a PKCS #11 library, and for this machine?", err)
 	}
 	if err != nil {
