@@ -32,7 +32,7 @@ func (a *app) initChip(ctx context.Context, label string, c chipSetup) error {
 	if err != nil {
 		return err
 	}
-	params, err := driver.ParseName(name)
+	params, _, err := a.parseName(name)
 	if err != nil {
 		return err
 	}
@@ -253,7 +253,7 @@ func (a *app) withChip(ctx context.Context, f func(*atecc608.Token) error) error
 	if err != nil {
 		return err
 	}
-	params, err := driver.ParseName(name)
+	params, check, err := a.parseName(name)
 	if err != nil {
 		return err
 	}
@@ -265,7 +265,9 @@ func (a *app) withChip(ctx context.Context, f func(*atecc608.Token) error) error
 		return a.explainOpen(err)
 	}
 	t := token.(*atecc608.Token)
-	err = a.explain(f(t))
+	if err = check(t.Info()); err == nil {
+		err = a.explain(f(t))
+	}
 	if cerr := t.Close(); err == nil {
 		err = cerr
 	}

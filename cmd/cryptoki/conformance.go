@@ -91,6 +91,10 @@ func (a *app) conformance(ctx context.Context, args []string, c conformanceRun) 
 		}
 	}
 	target := conformance.Target{Name: name, Destructive: c.destructive}
+	params, _, err := a.parseName(name)
+	if err != nil {
+		return err
+	}
 	if err := a.conformancePINs(ctx, &target); err != nil {
 		return err
 	}
@@ -102,10 +106,16 @@ func (a *app) conformance(ctx context.Context, args []string, c conformanceRun) 
 		}
 		return t.Module(), nil
 	}
-	if p, err := driver.ParseName(name); err == nil && isBackend(p.Scheme) {
+	if isBackend(params.Scheme) {
 		// The suite looks at what the driver can do, where it can see it.
 		target.OpenModule = nil
-		target.Open = func(ctx context.Context) (driver.Token, error) { return driver.Open(ctx, name) }
+		target.Open = func(ctx context.Context) (driver.Token, error) {
+			params, _, err := a.parseName(name)
+			if err != nil {
+				return nil, err
+			}
+			return driver.OpenParams(ctx, params)
+		}
 	}
 	opts := &conformance.CheckOptions{Select: chosen}
 	if isTerminal(a.stderr) {

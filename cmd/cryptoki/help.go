@@ -13,11 +13,14 @@ var helpCommand = command{
 	args:    "[COMMAND] [WHAT]",
 	summary: "explain a command",
 	local:   true,
-	example: []example{{"", "cryptoki help import certificate"}},
+	example: []example{{"", "cryptoki help import certificate"}, {"how tokens are named", "cryptoki help names"}},
 	flags: func(*options) runFunc {
 		return func(_ context.Context, a *app, args []string) error {
 			if len(args) == 0 {
 				return a.overview(a.stdout)
+			}
+			if len(args) == 1 && args[0] == "names" {
+				return helpNames(a.stdout)
 			}
 			if group := grouped(args[0]); len(args) == 1 && group != nil {
 				for i, c := range group {
@@ -58,6 +61,7 @@ The token is named with -t NAME or $CRYPTOKI_TOKEN, as in
 soft:dir=/var/lib/gateway/token. A LABEL may be a pkcs11: URI.
 
   cryptoki help COMMAND   flags and examples of a command
+  cryptoki help names     how tokens are named, with all parameters
 `)
 	_, err := w.Write(b.Bytes())
 	return err
@@ -149,6 +153,7 @@ func (o *option) text() string {
 func markdown(w io.Writer) error {
 	var b bytes.Buffer
 	b.WriteString(docsHead)
+	markdownNames(&b)
 	for _, c := range commands {
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n    %s\n", c.name, strings.ToUpper(c.summary[:1])+c.summary[1:], c.usage())
 		if c.about != "" {
@@ -208,7 +213,7 @@ const docsHead = `# The command cryptoki
     go install github.com/go-cryptoki/cryptoki/cmd/cryptoki@latest
 
 **The token** is named with ` + "`-t NAME`" + ` (` + "`--token`" + `) or ` + "`$CRYPTOKI_TOKEN`" + `: a backend and its
-parameters, as in ` + "`soft:dir=/var/lib/gateway/token`" + `. An unknown parameter is an error.
+parameters, as in ` + "`soft:dir=/var/lib/gateway/token`" + `: [below](#names-of-tokens).
 **Objects** are named by their label, or by a ` + "`pkcs11:`" + ` URI (RFC 7512) as ` + "`list --json`" + ` prints
 it. Flags may stand before and after the arguments; ` + "`--`" + ` ends them.
 

@@ -189,7 +189,7 @@ func (a *app) withTPM(ctx context.Context, l login, f func(*tpm.Token) error) er
 	if err != nil {
 		return err
 	}
-	params, err := driver.ParseName(a.lastTry(name))
+	params, check, err := a.parseName(a.lastTry(name))
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func (a *app) withTPM(ctx context.Context, l login, f func(*tpm.Token) error) er
 	}
 	t := opened.(*tpm.Token)
 	a.model = t.Info().Model
-	if l != noLogin {
+	if err = check(t.Info()); err == nil && l != noLogin {
 		err = a.loginTPM(ctx, t)
 	}
 	if err == nil {
