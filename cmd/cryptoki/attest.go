@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/subtle"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -129,7 +130,7 @@ then on --known names the attestation key.`,
 		o.strs(&v.known, "known", "HEX", "an attestation key that is known from an earlier challenge")
 		o.str(&v.makeChallenge, "make-challenge", "FILE", "write a challenge for the device to FILE")
 		o.str(&v.challenge, "challenge", "FILE", "the challenge that the device has answered")
-		o.str(&v.secret, "secret", "FILE", "the secret of the challenge: written by --make-challenge, read with --challenge")
+		o.str(&v.secret, "secret", "FILE", "the secret of the challenge, 32 bytes: written with --make-challenge, read with --challenge")
 		o.str(&v.answer, "answer", "FILE", "the device's answer")
 		o.str(&v.csr, "csr", "FILE", "a certificate request that must be for the key")
 		o.str(&v.out, "out,o", "FILE", "write the public key to FILE, PEM")
@@ -175,6 +176,9 @@ func (a *app) verifyAttestation(path string, v verification) error {
 		err = fmt.Errorf("%s: %w", fileName(path), err)
 		if len(p.Known) == 0 && p.Challenge == nil {
 			err = withHint(err, "the first time: --make-challenge FILE --secret FILE")
+		}
+		if p.Challenge != nil && subtle.ConstantTimeCompare(p.Secret, p.Answer.Secret) != 1 {
+			err = withHint(err, fmt.Sprintf("or %s is the secret of another challenge: give the file that --make-challenge %s wrote with --secret", fileName(v.secret), shellQuote(v.challenge)))
 		}
 		return err
 	}
@@ -288,9 +292,18 @@ func (a *app) challenged(p *attest.Policy, v verification) error {
 	if p.Answer, err = attest.ParseAnswer(data); err != nil {
 		return fmt.Errorf("%s: %w", fileName(v.answer), err)
 	}
-	p.Secret, err = a.readInput(v.secret, maxInput)
-	return err
+	if p.Secret, err = a.readInput(v.secret, maxInput); err != nil {
+		return err
+	}
+	if len(p.Secret) != challengeSecret {
+		return withHint(fmt.Errorf("%s: this is no secret of a challenge: it has %d bytes, not %d", fileName(v.secret), len(p.Secret), challengeSecret),
+			fmt.Sprintf("give the file that --make-challenge %s wrote with --secret", shellQuote(v.challenge)))
+	}
+	return nil
 }
+
+// challengeSecret is the length of the secret that attest.NewChallenge makes.
+const challengeSecret = 32
 
 type attestedPCR struct {
 	Number int    `json:"number"`

@@ -136,6 +136,8 @@ func TestTampering(t *testing.T) {
 		"no answer":                     {func(_ *Evidence, p *Policy) { p.Answer = nil }, "no answer"},
 		"a wrong answer":                {func(_ *Evidence, p *Policy) { p.Answer.Secret = flip(p.Answer.Secret, 0) }, "answer to the challenge is wrong"},
 		"empty secret and answer":       {func(_ *Evidence, p *Policy) { p.Secret, p.Answer.Secret = nil, nil }, "no answer"},
+		"a secret that is none":         {func(_ *Evidence, p *Policy) { p.Secret = append(p.Secret, '\n') }, "the secret of the challenge has 33 bytes, not 32"},
+		"a part of the secret":          {func(_ *Evidence, p *Policy) { p.Secret, p.Answer.Secret = p.Secret[:31], p.Answer.Secret[:31] }, "the secret of the challenge has 31 bytes, not 32"},
 		"a challenge to another EK":     {func(_ *Evidence, p *Policy) { p.Challenge.EndorsementKey = flip(p.Challenge.EndorsementKey, 40) }, "another endorsement key"},
 		"an EK beside its certificate":  {func(e *Evidence, _ *Policy) { e.EndorsementKey = spki(t, &other.PublicKey) }, "certificate is for another key"},
 		"no certificate":                {func(e *Evidence, _ *Policy) { e.EndorsementChain = nil }, "no certificate"},

@@ -200,8 +200,10 @@ func (c *Challenge) check(e *Evidence, secret []byte, answer *Answer) error {
 		return errors.New("the challenge was for another attestation key")
 	case !equal(c.EndorsementKey, e.EndorsementKey):
 		return errors.New("the challenge was for another endorsement key")
-	case len(secret) != secretSize || answer == nil:
+	case answer == nil || len(answer.Secret) == 0:
 		return errors.New("there is no answer to the challenge")
+	case len(secret) != secretSize:
+		return fmt.Errorf("the secret of the challenge has %d bytes, not %d: it is not what was made with the challenge", len(secret), secretSize)
 	case subtle.ConstantTimeCompare(secret, answer.Secret) != 1:
 		return errors.New("the answer to the challenge is wrong: it is not in the TPM with the endorsement key")
 	}
