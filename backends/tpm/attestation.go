@@ -292,13 +292,11 @@ func (t *Token) attestationKey(ctx context.Context) (*tpmKey, error) {
 	if err != nil {
 		return nil, failed("make an attestation key", err)
 	}
-	t.io.Lock()
-	defer t.io.Unlock()
-	unlock, err := t.lock()
+	release, err := t.exclusive()
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer release()
 	if k, err := t.loadAttestationKey(epoch); k != nil || err != nil {
 		return k, err // another process was faster
 	}

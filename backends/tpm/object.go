@@ -287,13 +287,11 @@ func (t *Token) Update(ctx context.Context, o driver.Object, changed pkcs11.Temp
 			return nil, fmt.Errorf("tpm: %v: %w", a.Type, pkcs11.CKR_ATTRIBUTE_READ_ONLY)
 		}
 	}
-	t.io.Lock()
-	defer t.io.Unlock()
-	unlock, err := t.lock()
+	release, err := t.exclusive()
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer release()
 	if err := t.refresh(true); err != nil {
 		return nil, err
 	}

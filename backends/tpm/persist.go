@@ -50,13 +50,11 @@ func (t *Token) Persist(ctx context.Context, o driver.Object) error {
 
 // setPersistent notes the handle of a key in its record.
 func (t *Token) setPersistent(id objectID, handle uint32) error {
-	t.io.Lock()
-	defer t.io.Unlock()
-	unlock, err := t.lock()
+	release, err := t.exclusive()
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer release()
 	if err := t.refresh(true); err != nil {
 		return err
 	}

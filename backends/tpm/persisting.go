@@ -72,13 +72,11 @@ func (t *Token) announce(keys ...persisting) ([]pal.Change, error) {
 
 // announceOne announces one key, in a change of its own.
 func (t *Token) announceOne(p persisting) error {
-	t.io.Lock()
-	defer t.io.Unlock()
-	unlock, err := t.lock()
+	release, err := t.exclusive()
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer release()
 	changes, err := t.announce(p)
 	if err != nil {
 		return err
@@ -185,13 +183,11 @@ func (t *Token) hasPersistent(p persisting) bool {
 
 // forgetPersisting takes out of the record what is settled.
 func (t *Token) forgetPersisting(done persistingRecord) error {
-	t.io.Lock()
-	defer t.io.Unlock()
-	unlock, err := t.lock()
+	release, err := t.exclusive()
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer release()
 	r, err := t.loadPersisting()
 	if err != nil {
 		return err

@@ -460,13 +460,11 @@ func (t *Token) setPIN(ctx context.Context, rec *tokenRecord, who role, secret, 
 	if err != nil {
 		return err
 	}
-	t.io.Lock()
-	defer t.io.Unlock()
-	unlock, err := t.lock()
+	release, err := t.exclusive()
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer release()
 	if err := t.loadToken(); err != nil {
 		return err
 	}
@@ -549,13 +547,11 @@ func (t *Token) InitToken(ctx context.Context, soPIN []byte, label string) error
 
 // begin makes rec the record of the token, in place of old, whose objects go.
 func (t *Token) begin(rec, old *tokenRecord) error {
-	t.io.Lock()
-	defer t.io.Unlock()
-	unlock, err := t.lock()
+	release, err := t.exclusive()
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer release()
 	if err := t.loadToken(); err != nil {
 		return err
 	}

@@ -48,13 +48,11 @@ func (c *channel) noteSession(handle uint32) {
 
 // changeSessions changes the record of sessions, as far as that is possible.
 func (t *Token) changeSessions(change func(*sessionsRecord)) {
-	t.io.Lock()
-	defer t.io.Unlock()
-	unlock, err := t.lock()
+	release, err := t.exclusive()
 	if err != nil {
 		return
 	}
-	defer unlock()
+	defer release()
 	var r sessionsRecord
 	if b, err := t.store.Load(nameSessions); err == nil {
 		r, _ = parseSessions(b)

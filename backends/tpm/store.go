@@ -254,13 +254,11 @@ type change struct {
 
 // commit makes a change.
 func (t *Token) commit(make func() (*change, error)) error {
-	t.io.Lock()
-	defer t.io.Unlock()
-	unlock, err := t.lock()
+	release, err := t.exclusive()
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer release()
 	if err := t.refresh(true); err != nil {
 		return err
 	}
@@ -528,6 +526,21 @@ func (t *Token) removeOld(epoch [8]byte) {
 	}
 }
 
+// exclusive keeps others of this process (t.io) and other processes from the store
+// until release is called.
+func (t *Token) exclusive() (release func(), err error) {
+	t.io.Lock()
+	unlock, err := t.lock()
+	if err != nil {
+		t.io.Unlock()
+		return nil, err
+	}
+	return func() {
+		unlock()
+		t.io.Unlock()
+	}, nil
+}
+
 // lock keeps other processes from changing the store. t.io is held.
 func (t *Token) lock() (unlock func(), err error) {
 	if t.locker == nil {
@@ -582,13 +595,11 @@ func (t *Token) knownAbilities(f firmware) *abilities {
 
 // saveAbilities keeps what was probed, if that can be.
 func (t *Token) saveAbilities() {
-	t.io.Lock()
-	defer t.io.Unlock()
-	unlock, err := t.lock()
+	release, err := t.exclusive()
 	if err != nil {
 		return
 	}
-	defer unlock()
+	defer release()
 	t.storeAbilities()
 }
 
