@@ -2,14 +2,14 @@ package atecc608
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdh"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/go-cryptoki/cryptoki/backends/atecc608/atecc"
 	"github.com/go-cryptoki/cryptoki/backends/atecc608/config"
 	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/keys"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -48,7 +48,7 @@ func (k *private) Derive(ctx context.Context, m *pkcs11.Mechanism, template pkcs
 	defer clear(z)
 	value := z[max(len(z)-n, 0):] // truncation takes bytes off the front
 	if p.KDF != pkcs11.CKD_NULL {
-		value = x963(z, p.SharedData, n)
+		value = keys.X963(crypto.SHA256, z, p.SharedData, n)
 		defer clear(value)
 	}
 	return k.t.importSecret(ctx, template.Set(pkcs11.Attr(pkcs11.CKA_VALUE, value)), replaces)
@@ -121,17 +121,4 @@ func (t *Token) agreeInSlot(ctx context.Context, s config.Slot, peer *ecdh.Publi
 		return nil, err
 	}
 	return z, nil
-}
-
-// x963 is the key derivation function of ANSI X9.63 with SHA-256. SEC 1, 3.6.1.
-func x963(z, info []byte, n int) []byte {
-	var out []byte
-	for counter := uint32(1); len(out) < n; counter++ {
-		h := sha256.New()
-		h.Write(z)
-		h.Write(binary.BigEndian.AppendUint32(nil, counter))
-		h.Write(info)
-		out = h.Sum(out)
-	}
-	return out[:n]
 }
