@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -197,7 +196,6 @@ func diagnoseAsUser(t *testing.T, name string) (f driver.Finding) {
 	c := exec.Command(exe)
 	c.Env = append(os.Environ(), childEnv+"="+name)
 	if os.Geteuid() == 0 {
-		const nobody = 65534
 		b, err := os.ReadFile(exe)
 		if err != nil {
 			t.Fatal(err)
@@ -206,7 +204,7 @@ func diagnoseAsUser(t *testing.T, name string) (f driver.Finding) {
 		if err := errors.Join(os.WriteFile(c.Path, b, 0o755), os.Chmod(c.Path, 0o755)); err != nil {
 			t.Fatal(err)
 		}
-		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		asNobody(c)
 		c.Dir = "/"
 	}
 	out, err := c.Output()
