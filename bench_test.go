@@ -86,11 +86,6 @@ func compare(b *testing.B, goroutines, size int, raw, ours func() worker) {
 	b.ReportMetric(testing.AllocsPerRun(20, func() { z[0](1) }), "allocs")
 }
 
-func median(v []float64) float64 {
-	slices.Sort(v)
-	return v[len(v)/2]
-}
-
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -160,3 +160,8 @@ func BenchmarkCreateWriters(b *testing.B) {
 		})
 	}
 }
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
