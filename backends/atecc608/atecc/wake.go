@@ -27,7 +27,14 @@ const (
 	// awakeTime is how long a chip stays awake at least: its watchdog, of nominally
 	// 1.3 s, varies from 0.7 to 1.7 s.
 	awakeTime = 700 * time.Millisecond
+
+	// longestAwake is how long it stays awake at most, unless its configuration says
+	// 13 s (ChipMode bit 2).
+	longestAwake = 1700 * time.Millisecond
 )
+
+// errOdd is what answers where a chip is looked for, and is none as it seems.
+var errOdd = errors.New("something answers, but not as a chip")
 
 // wakeWindows is how long the token is waited for after each pulse. A sleeping
 // chip answers in the first; with the self-test at each wake it needs 20 ms; and
@@ -203,11 +210,32 @@ func (d *Device) find(ctx context.Context) error {
 // search is the addresses at which chips answer, and an error if there are none.
 func (d *Device) search(ctx context.Context) (found []uint16, err error) {
 	var last error
-	for _, window := range wakeWindows[:4] {
+	var odd []uint16
+	start := time.Now()
+	for i := 0; ; i++ {
+		window := wakeWindows[min(i, 3)]
+		if i == 4 {
+			// What answers oddly may be a chip in which somebody has left something that
+			// it does not let go of. It does when its watchdog puts it to sleep.
+			rest := longestAwake - time.Since(start)
+			if end, ok := ctx.Deadline(); len(odd) == 0 || ok && time.Until(end) < 2*rest {
+				break
+			}
+			if err := wait(ctx, rest); err != nil {
+				return nil, ended(ctx)
+			}
+		}
+		if i == 5 {
+			break
+		}
+		odd = odd[:0]
 		for _, d.addr = range addresses {
 			err := d.probe(ctx, window)
 			if e := ended(ctx); e != nil {
 				return nil, e
+			}
+			if errors.Is(err, errOdd) {
+				odd = append(odd, d.addr)
 			}
 			if err != nil {
 				last = err
@@ -224,6 +252,9 @@ func (d *Device) search(ctx context.Context) (found []uint16, err error) {
 	}
 	if _, err := d.tooFast(); err != nil {
 		return nil, d.asleep(false, last)
+	}
+	if len(odd) > 0 {
+		return nil, fmt.Errorf("atecc: find: %w: %w at %s of %v: another device has the address, or the line is disturbed, or a chip is in the middle of a command, which it forgets within 13 s: %w", ErrNoChip, errOdd, list(odd), d.bus, pkcs11.CKR_TOKEN_NOT_PRESENT)
 	}
 	err = fmt.Errorf("atecc: find: %w at %s of %v: check the wiring, the power and the pull-ups, and that the bus runs at 100 kHz or less, or the wake pulse is too short; or give the address if it is another: %w", ErrNoChip, list(addresses), d.bus, pkcs11.CKR_TOKEN_NOT_PRESENT)
 	if last != nil {
@@ -263,19 +294,25 @@ func (d *Device) probe(ctx context.Context, window time.Duration) error {
 		return err
 	}
 	status, err := d.token(ctx, window)
-	if errors.Is(err, errDamaged) {
-		// A chip that a process has left awake, with an answer that nobody took, says
-		// that again to every pulse. Idle it takes the next one.
-		if err := errors.Join(d.word(wordIdle), d.sendPulse()); err != nil {
+	if err != nil {
+		// A chip that a process has left awake does not notice the pulse. With an answer
+		// that nobody took it says that again, with half a command it says nothing and
+		// waits for the rest. Idle it takes the next pulse.
+		if d.word(wordIdle) != nil {
+			if errors.Is(err, errDamaged) {
+				err = fmt.Errorf("%w: %w", errOdd, err)
+			}
 			return err
 		}
-		status, err = d.token(ctx, window)
-	}
-	if err != nil {
-		return err
+		if err := d.sendPulse(); err != nil {
+			return err
+		}
+		if status, err = d.token(ctx, window); err != nil {
+			return fmt.Errorf("%w: %w", errOdd, err)
+		}
 	}
 	if _, ok := statusText[status]; !ok {
-		return errors.New("something else answers")
+		return errOdd
 	}
 	return d.word(wordIdle)
 }

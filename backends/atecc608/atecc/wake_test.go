@@ -88,6 +88,7 @@ func TestFindsTheChip(t *testing.T) {
 			return &board{chips: []*ateccsim.Chip{sim(t, flex(t), nil), sim(t, blank(t), nil)}}
 		}, err: atecc.ErrAddress, text: "0x60, 0x36", code: pkcs11.CKR_ARGUMENTS_BAD},
 		"none":                    {bus: func(t *testing.T) i2c.Bus { return &board{} }, err: atecc.ErrNoChip, text: "pull-ups", code: pkcs11.CKR_TOKEN_NOT_PRESENT},
+		"none, beside another":    {bus: func(t *testing.T) i2c.Bus { return &board{sensor: 0x36} }, err: atecc.ErrNoChip, text: "something answers, but not as a chip at 0x36 of board: another device has the address", code: pkcs11.CKR_TOKEN_NOT_PRESENT},
 		"none at the address":     {bus: func(t *testing.T) i2c.Bus { return &board{} }, opts: atecc.Opts{Address: 0x50}, err: atecc.ErrNoChip, text: "0x50", code: pkcs11.CKR_TOKEN_NOT_PRESENT},
 		"at another address":      {bus: func(t *testing.T) i2c.Bus { return sim(t, flex(t), nil) }, opts: atecc.Opts{Address: 0x60}, err: atecc.ErrAddress, text: "0x36", code: pkcs11.CKR_TOKEN_NOT_PRESENT},
 		"another device there":    {bus: func(t *testing.T) i2c.Bus { return &board{sensor: 0x60} }, opts: atecc.Opts{Address: 0x60}, err: atecc.ErrWake, text: "another device", code: pkcs11.CKR_DEVICE_ERROR},
@@ -160,9 +161,6 @@ func TestAlreadyAwake(t *testing.T) {
 		"about to sleep": func(c *ateccsim.Chip) { time.Sleep(1290 * time.Millisecond) },
 	} {
 		for where, addr := range map[string]uint16{"at its address": 0x60, "looked for": 0} {
-			if name == "half a command" && addr == 0 {
-				continue // nothing answers there until the watchdog has ended it
-			}
 			t.Run(name+", "+where, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					chip := sim(t, generic(t), &ateccsim.Options{Timing: ateccsim.Full})
@@ -178,6 +176,64 @@ func TestAlreadyAwake(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A deaf bus loses the words that stand alone while the chip has half a command.
+type deaf struct {
+	*ateccsim.Chip
+	lost int
+}
+
+func (b *deaf) Tx(addr uint16, w, r []byte) error {
+	if addr == 0x60 && len(w) == 1 && w[0] != 3 && errors.Is(b.Chip.Tx(addr, nil, make([]byte, 1)), ateccsim.ErrNACK) && b.Chip.Tx(addr, []byte{3}, nil) == nil {
+		b.lost++
+		return nil
+	}
+	return b.Chip.Tx(addr, w, r)
+}
+
+// TestHalfACommandThatStays has a chip looked for that does not let go of half a
+// command until its watchdog strikes.
+func TestHalfACommandThatStays(t *testing.T) {
+	for _, watchdog := range []time.Duration{1300 * time.Millisecond, 1690 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			chip := sim(t, generic(t), &ateccsim.Options{Timing: ateccsim.Full, Watchdog: watchdog})
+			_ = chip.Tx(0, []byte{0}, nil)
+			time.Sleep(1500 * time.Microsecond)
+			require.NoError(t, chip.Tx(0x60, []byte{3, 7, 0x40, 4}, nil))
+			bus := &deaf{Chip: chip}
+			start := time.Now()
+			d, err := atecc.New(t.Context(), bus, nil)
+			require.NoError(t, err)
+			require.Equal(t, uint16(0x60), d.Address())
+			require.Greater(t, time.Since(start), time.Second)
+			require.Less(t, time.Since(start), 2*time.Second)
+			require.NotZero(t, bus.lost)
+			_, err = d.Revision(t.Context())
+			require.NoError(t, err)
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		// Who gives no time for that is told at once.
+		chip := sim(t, generic(t), &ateccsim.Options{Timing: ateccsim.Full, Watchdog: 13 * time.Second})
+		_ = chip.Tx(0, []byte{0}, nil)
+		time.Sleep(1500 * time.Microsecond)
+		require.NoError(t, chip.Tx(0x60, []byte{3, 7, 0x40, 4}, nil))
+		for timeout, longest := range map[time.Duration]time.Duration{time.Second: time.Second, 0: 3 * time.Second} {
+			start := time.Now()
+			_, err := atecc.New(t.Context(), &deaf{Chip: chip}, &atecc.Opts{Timeout: timeout})
+			require.ErrorIs(t, err, atecc.ErrNoChip)
+			require.Equal(t, pkcs11.CKR_TOKEN_NOT_PRESENT, pkcs11.CodeOf(err))
+			require.ErrorContains(t, err, "something answers, but not as a chip at 0x60 of")
+			require.ErrorContains(t, err, "in the middle of a command")
+			require.Less(t, time.Since(start), longest)
+		}
+		// Nothing on the bus is not waited for.
+		start := time.Now()
+		_, err := atecc.New(t.Context(), &board{}, nil)
+		require.ErrorIs(t, err, atecc.ErrNoChip)
+		require.Less(t, time.Since(start), 500*time.Millisecond)
+	})
 }
 
 // TestTrafficWakes has every transfer that is slow enough wake the chip, as those
