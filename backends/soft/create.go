@@ -27,20 +27,26 @@ type draft struct {
 func newDraft(attrs, secret pkcs11.Template) (*draft, error) {
 	d := &draft{private: attrs.Bool(pkcs11.CKA_PRIVATE), token: attrs.Bool(pkcs11.CKA_TOKEN)}
 	var err error
-	if d.enc, err = record.Append(nil, attrs); err != nil {
+	if d.enc, err = record.Append(make([]byte, 0, room(attrs)), attrs); err != nil {
 		return nil, err
 	}
 	if secret != nil {
 		// In one piece, so that no copy is left behind when it grows.
-		size := 16
-		for _, a := range secret {
-			size += 16 + len(a.Bytes())
-		}
-		if d.secret, err = record.Append(make([]byte, 0, size), secret); err != nil {
+		if d.secret, err = record.Append(make([]byte, 0, room(secret)), secret); err != nil {
 			return nil, err
 		}
 	}
 	return d, nil
+}
+
+// room is enough for what record.Append makes of secret attributes, and mostly for
+// others.
+func room(t pkcs11.Template) int {
+	n := 8
+	for _, a := range t {
+		n += 8 + len(a.Bytes()) + len(a.Text())
+	}
+	return n
 }
 
 func (d *draft) wipe() { clear(d.secret) }

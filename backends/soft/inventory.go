@@ -76,8 +76,9 @@ type inventoryRecord struct {
 const inventoryLen = 2 * (16 + 4)
 
 func (r inventoryRecord) encode(k *keyring) (b []byte) {
-	b = append([]byte{withInventory, kindInventory}, r.epoch[:]...)
-	var plain []byte
+	b = append(make([]byte, 0, 2+len(r.epoch)+sealLen+inventoryLen+crcLen), withInventory, kindInventory)
+	b = append(b, r.epoch[:]...)
+	plain := make([]byte, 0, inventoryLen)
 	for _, v := range []inventory{r.before, r.after} {
 		plain = append(plain, v.sum[:]...)
 		plain = binary.BigEndian.AppendUint32(plain, uint32(v.count))

@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"golang.org/x/crypto/argon2"
@@ -226,6 +227,7 @@ func open(a cipher.AEAD, sealed, data []byte) ([]byte, error) {
 // objectData appends the associated data of a part of an object's record: its
 // name, the header, and what else belongs to it.
 func objectData(dst []byte, part byte, name string, header []byte) []byte {
+	dst = slices.Grow(dst, 2+len(name)+len(header))
 	dst = append(dst, part, byte(len(name)))
 	dst = append(dst, name...)
 	return append(dst, header...)
