@@ -29,17 +29,17 @@ passwords: take a long one. The token stays as it is; its PINs are not in the fi
 FILE must not exist.
 
 Keys that are not extractable are not in it, unless the token was made with init
---backup. They are listed, and the exit status is 3, with --allow-missing 0.`,
+--backup. They are listed; with --all, the exit status is 3 then.`,
 	pins: wantUser | wantPassword,
 	json: resultFields,
 	example: []example{
 		{"", "cryptoki backup gateway.backup"},
 		{"without a terminal", "cryptoki backup gateway.backup --pin-file user.pin --password-file backup.password"},
-		{"the device's key cannot be in it, as is known", "cryptoki backup gateway.backup --allow-missing"},
+		{"in a script that relies on a whole one", "cryptoki backup gateway.backup --all"},
 	},
 	flags: func(o *options) runFunc {
-		allow := allowMissing(o)
-		return func(ctx context.Context, a *app, args []string) error { return a.backup(ctx, args[0], *allow) }
+		all := demandAll(o)
+		return func(ctx context.Context, a *app, args []string) error { return a.backup(ctx, args[0], *all) }
 	},
 }
 
@@ -53,19 +53,19 @@ interruption. A restored key works as before, but CKA_LOCAL, CKA_ALWAYS_SENSITIV
 CKA_NEVER_EXTRACTABLE are false, since it has been elsewhere.
 
 What the backup had to leave out and what this token does not take are listed, and
-the exit status is 3, with --allow-missing 0.`,
+with --all the exit status is 3 then.`,
 	pins: wantUser | wantPassword,
 	json: resultFields,
 	example: []example{
 		{"to another device", "cryptoki init --label gateway && cryptoki restore gateway.backup"},
 	},
 	flags: func(o *options) runFunc {
-		allow := allowMissing(o)
-		return func(ctx context.Context, a *app, args []string) error { return a.restore(ctx, args[0], *allow) }
+		all := demandAll(o)
+		return func(ctx context.Context, a *app, args []string) error { return a.restore(ctx, args[0], *all) }
 	},
 }
 
-func (a *app) backup(ctx context.Context, path string, allow bool) error {
+func (a *app) backup(ctx context.Context, path string, all bool) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: it exists already; nothing was written", path)
 	}
@@ -93,7 +93,7 @@ func (a *app) backup(ctx context.Context, path string, allow bool) error {
 		if err := a.writeOutput(path, file, 0o600); err != nil {
 			return err
 		}
-		r := result{done: "backed up", allow: allow}
+		r := result{done: "backed up", all: all}
 		for _, o := range c.Objects {
 			r.Objects = append(r.Objects, describeTemplate(o, ""))
 		}
@@ -126,7 +126,7 @@ func (a *app) mustSee(ctx context.Context, t *cryptoki.Token) error {
 	return nil
 }
 
-func (a *app) restore(ctx context.Context, path string, allow bool) error {
+func (a *app) restore(ctx context.Context, path string, all bool) error {
 	file, err := a.readInput(path, backup.MaxSize)
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (a *app) restore(ctx context.Context, path string, allow bool) error {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		defer c.Wipe()
-		return a.put(ctx, t, c, result{done: "restored", allow: allow})
+		return a.put(ctx, t, c, result{done: "restored", all: all})
 	})
 }
 

@@ -232,7 +232,7 @@ not used without ` + "`--last-try`" + `.
 
 **Output** is for people; ` + "`--json`" + ` is for programs: fields keep their names and meaning, others may be
 added. Errors and notes go to standard error, each in a line that begins with ` + "`cryptoki: `" + `.
-**The exit status** is 0, 1 for an error, 2 for a command line that is wrong, 3 if all was done but for
-objects that cannot be moved (backup, restore, migrate). After an error the token holds what it held
+**The exit status** is 0, 1 for an error, 2 for a command line that is wrong, 3 if ` + "`--all`" + ` was given and
+objects could not be moved (backup, restore, migrate). After an error the token holds what it held
 before, unless the message says otherwise; a wrong PIN counts.
 `

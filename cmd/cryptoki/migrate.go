@@ -16,8 +16,8 @@ are wrapped by it under a key of this run. The other token is not changed; this 
 keeps what it has, so that migrate can be repeated.
 
 Keys that are not extractable stay where they are, unless that token was made with
-init --backup. They and what this token does not take are listed, and the exit
-status is 3, with --allow-missing 0.`,
+init --backup. They and what this token does not take are listed; with --all, the
+exit status is 3 then.`,
 	pins: wantUser | wantFrom,
 	json: resultFields,
 	example: []example{
@@ -28,12 +28,12 @@ status is 3, with --allow-missing 0.`,
 	flags: func(o *options) runFunc {
 		var from string
 		o.str(&from, "from,f", "NAME", "the token to copy from, such as soft:dir=/old")
-		allow := allowMissing(o)
-		return func(ctx context.Context, a *app, _ []string) error { return a.migrate(ctx, from, *allow) }
+		all := demandAll(o)
+		return func(ctx context.Context, a *app, _ []string) error { return a.migrate(ctx, from, *all) }
 	},
 }
 
-func (a *app) migrate(ctx context.Context, from string, allow bool) error {
+func (a *app) migrate(ctx context.Context, from string, all bool) error {
 	if from == "" {
 		return usagef("migrate: --from is missing")
 	}
@@ -64,7 +64,7 @@ func (a *app) migrate(ctx context.Context, from string, allow bool) error {
 			return fmt.Errorf("--from: %w", err)
 		}
 		defer c.Wipe()
-		return a.put(ctx, t, c, result{done: "migrated", allow: allow})
+		return a.put(ctx, t, c, result{done: "migrated", all: all})
 	})
 }
 

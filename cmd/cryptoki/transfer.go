@@ -263,7 +263,7 @@ type moved struct {
 // result is what backup, restore and migrate print.
 type result struct {
 	done    string // the word for what happened to Objects
-	allow   bool   // that there are Missing ones is no error
+	all     bool   // that there are Missing ones is an error
 	Objects []moved
 	Present []moved // there already
 	Missing []moved
@@ -289,11 +289,11 @@ func describeTemplate(t pkcs11.Template, reason string) moved {
 	return moved{describe(o), reason}
 }
 
-// allowMissing is the flag of the commands that may have to leave objects out.
-func allowMissing(o *options) *bool {
-	allow := new(bool)
-	o.flag(allow, "allow-missing", "exit with 0 although objects are missing that could not be moved")
-	return allow
+// demandAll is the flag of the commands that may have to leave objects out.
+func demandAll(o *options) *bool {
+	all := new(bool)
+	o.flag(all, "all", "exit with 3 if an object could not be moved")
+	return all
 }
 
 // put creates the objects in a token, but for those that it has, and prints in r
@@ -340,16 +340,15 @@ func (a *app) put(ctx context.Context, t *cryptoki.Token, c *backup.Contents, r 
 }
 
 // printResult prints what became of the objects; an incompleteError if some are
-// missing, unless that is allowed.
+// missing and all are demanded.
 func (a *app) printResult(r result) error {
 	if err := a.printMoved(r); err != nil {
 		return err
 	}
-	if len(r.Missing) == 0 || r.allow {
+	if len(r.Missing) == 0 || !r.all {
 		return nil
 	}
-	return withHint(&incompleteError{fmt.Sprintf("%s could not be %s; everything else is %s", plural(len(r.Missing), "object"), r.done, r.done)},
-		"if that is known and as it shall be: --allow-missing")
+	return &incompleteError{fmt.Sprintf("%s could not be %s; everything else is %s", plural(len(r.Missing), "object"), r.done, r.done)}
 }
 
 func (a *app) printMoved(r result) error {

@@ -134,7 +134,7 @@ func transfer(t *testing.T, from, to *cryptoki.Token) (out string, c *backup.Con
 	f, err := os.Create(t.TempDir() + "/out")
 	must(t, err)
 	defer f.Close()
-	must(t, (&app{stdout: f}).put(ctx, to, c, result{done: "moved", allow: true}))
+	must(t, (&app{stdout: f}).put(ctx, to, c, result{done: "moved"}))
 	b, err := os.ReadFile(f.Name())
 	must(t, err)
 	return string(b), c
