@@ -389,7 +389,7 @@ func (c *channel) activate(q *attest.Challenge, ak *tpmKey) ([]byte, error) {
 	if err := c.unloadKeys(); err != nil {
 		return nil, err
 	}
-	ek, flush, err := c.loadEndorsementKey(q.EndorsementKey)
+	ek, ekPublic, flush, err := c.loadEndorsementKey(q.EndorsementKey)
 	if err != nil {
 		return nil, err
 	}
@@ -399,27 +399,11 @@ func (c *channel) activate(q *attest.Challenge, ak *tpmKey) ([]byte, error) {
 		return nil, err
 	}
 	defer flush()
-	policy, err := c.startPolicy()
-	if err != nil {
-		return nil, err
-	}
-	defer c.end(policy)
-	// What the endorsement key's policy wants. EK Credential Profile, B.6.2.
-	owner, end, err := c.hierarchy(c.t.opts.EndorsementAuth)
+	decrypts, end, err := c.authorizeEndorsementKey(ekPublic)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	_, err = c.exec(&command{
-		code:    tpm2.TPMCCPolicySecret,
-		handles: []entity{{handle: uint32(tpm2.TPMRHEndorsement)}, {handle: policy.handle}},
-		needs:   1, auths: []authorization{owner},
-		// No nonce, no parameters, no reference, no expiration.
-		params: put32(putSized(putSized(putSized(nil, nil), nil), nil), 0),
-	})
-	if err != nil {
-		return nil, endorsementFailed(err)
-	}
 	auth, err := c.t.authOf(ak)
 	if err != nil {
 		return nil, err
@@ -432,7 +416,7 @@ func (c *channel) activate(q *attest.Challenge, ak *tpmKey) ([]byte, error) {
 	r, err := c.exec(&command{
 		code:    tpm2.TPMCCActivateCredential,
 		handles: []entity{key, ek},
-		needs:   2, auths: []authorization{a, {session: policy}}, // which ends with the command
+		needs:   2, auths: []authorization{a, decrypts},
 		params: putSized(putSized(nil, q.Credential), q.Seed),
 	})
 	c.forgive()
@@ -445,6 +429,41 @@ func (c *channel) activate(q *attest.Challenge, ak *tpmKey) ([]byte, error) {
 		return nil, &commandError{tpm2.TPMCCActivateCredential, errGarbled}
 	}
 	return secret, nil
+}
+
+// authorizeEndorsementKey returns what lets an endorsement key decrypt, until end is
+// called: a session that fulfils its policy, or its empty authorization value, where
+// that will do.
+func (c *channel) authorizeEndorsementKey(pub *publicArea) (a authorization, end func(), err error) {
+	if pub.has(objUserWithAuth) {
+		return authorization{}, func() {}, nil
+	}
+	policy, err := c.startPolicy()
+	if err != nil {
+		return a, nil, err
+	}
+	// What the endorsement key's policy wants. EK Credential Profile, B.6.2.
+	owner, endOwner, err := c.hierarchy(c.t.opts.EndorsementAuth)
+	if err != nil {
+		c.end(policy)
+		return a, nil, err
+	}
+	end = func() {
+		endOwner()
+		c.end(policy)
+	}
+	_, err = c.exec(&command{
+		code:    tpm2.TPMCCPolicySecret,
+		handles: []entity{{handle: uint32(tpm2.TPMRHEndorsement)}, {handle: policy.handle}},
+		needs:   1, auths: []authorization{owner},
+		// No nonce, no parameters, no reference, no expiration.
+		params: put32(putSized(putSized(putSized(nil, nil), nil), nil), 0),
+	})
+	if err != nil {
+		end()
+		return a, nil, endorsementFailed(err)
+	}
+	return authorization{session: policy}, end, nil // the session ends with the command
 }
 
 // endorsementFailed is about commands that the endorsement hierarchy authorizes.

@@ -1,17 +1,20 @@
 package attest
 
 import (
+	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/ecdh"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 )
 
@@ -98,36 +101,53 @@ func NewChallenge(rand io.Reader, e *Evidence) (c *Challenge, secret []byte, err
 		return nil, nil, fmt.Errorf("attest: random numbers: %w", err)
 	}
 	c = &Challenge{Version: Version, EndorsementKey: e.EndorsementKey, AttestationKeyName: name}
-	seed, err := c.makeSeed(rand, e)
+	ek, err := e.endorsementKey()
 	if err != nil {
 		return nil, nil, fmt.Errorf("attest: endorsement key: %w", err)
 	}
-	c.Credential = protect(seed, name, secret)
+	seed, err := c.makeSeed(rand, ek)
+	if err != nil {
+		return nil, nil, fmt.Errorf("attest: endorsement key: %w", err)
+	}
+	c.Credential = suiteOf(ek).protect(seed, name, secret)
 	return c, secret, nil
 }
 
-// makeSeed makes a seed that only the EK can decrypt. Part 1, B.10.4, C.6.4. The
-// hash algorithm of the standard EK templates is SHA-256.
-func (c *Challenge) makeSeed(rand io.Reader, e *Evidence) ([]byte, error) {
-	const label = "IDENTITY"
-	key, err := e.endorsementKey()
-	if err != nil {
-		return nil, err
+// A suite is what a TPM does with an endorsement key: the algorithm of its Name is
+// also that of key derivation and HMAC, and it encrypts with AES.
+type suite struct {
+	hash    func() hash.Hash
+	aesBits uint32
+}
+
+// suiteOf is that of the standard templates for such a key. EK Credential Profile,
+// B.3 and B.4.
+func suiteOf(ek crypto.PublicKey) suite {
+	if k, ok := ek.(*ecdsa.PublicKey); ok && k.Curve == elliptic.P384() {
+		return suite{sha512.New384, 256} // H-3
 	}
-	switch key := key.(type) {
+	return suite{sha256.New, 128} // L-1, L-2, H-1, H-2
+}
+
+// makeSeed makes a seed that only the EK can decrypt. Part 1, B.10.4, C.6.4.
+func (c *Challenge) makeSeed(rand io.Reader, ek crypto.PublicKey) ([]byte, error) {
+	const label = "IDENTITY"
+	switch ek := ek.(type) {
 	case *rsa.PublicKey:
-		seed := make([]byte, sha256.Size)
+		h := suiteOf(ek).hash()
+		seed := make([]byte, h.Size())
 		if _, err := io.ReadFull(rand, seed); err != nil {
 			return nil, err
 		}
-		c.Seed, err = rsa.EncryptOAEP(sha256.New(), rand, key, seed, []byte(label+"\x00"))
+		var err error
+		c.Seed, err = rsa.EncryptOAEP(h, rand, ek, seed, []byte(label+"\x00"))
 		return seed, err
 	case *ecdsa.PublicKey:
-		public, err := key.ECDH()
+		public, err := ek.ECDH()
 		if err != nil {
 			return nil, err
 		}
-		own, err := ecdh.P256().GenerateKey(rand)
+		own, err := public.Curve().GenerateKey(rand)
 		if err != nil {
 			return nil, err
 		}
@@ -138,29 +158,29 @@ func (c *Challenge) makeSeed(rand io.Reader, e *Evidence) ([]byte, error) {
 		point, peer := own.PublicKey().Bytes()[1:], public.Bytes()[1:]
 		n := len(point) / 2
 		c.Seed = append(sized(point[:n]), sized(point[n:])...)
-		return kdfE(z, label, point[:n], peer[:n]), nil
+		return suiteOf(ek).kdfE(z, label, point[:n], peer[:n]), nil
 	}
 	panic("unreachable")
 }
 
 // protect makes a TPMS_ID_OBJECT. Part 1, 24.4.
-func protect(seed, name, secret []byte) []byte {
-	block, err := aes.NewCipher(kdfA(seed, "STORAGE", name, 128))
+func (s suite) protect(seed, name, secret []byte) []byte {
+	block, err := aes.NewCipher(s.kdfA(seed, "STORAGE", name, s.aesBits))
 	if err != nil {
 		panic(err) // the length is fixed and allowed
 	}
 	identity := sized(secret)
 	//lint:ignore SA1019 The TPM knows no other mode, and a MAC follows.
 	cipher.NewCFBEncrypter(block, make([]byte, aes.BlockSize)).XORKeyStream(identity, identity)
-	h := hmac.New(sha256.New, kdfA(seed, "INTEGRITY", nil, 256))
+	h := hmac.New(s.hash, s.kdfA(seed, "INTEGRITY", nil, uint32(8*s.hash().Size())))
 	h.Write(identity)
 	h.Write(name)
 	return append(sized(h.Sum(nil)), identity...)
 }
 
-// kdfA is KDFa with SHA-256. Part 1, 11.4.10.2.
-func kdfA(key []byte, label string, contextU []byte, bits uint32) []byte {
-	h := hmac.New(sha256.New, key)
+// kdfA is KDFa, for as many bits as the hash has at most. Part 1, 11.4.10.2.
+func (s suite) kdfA(key []byte, label string, contextU []byte, bits uint32) []byte {
+	h := hmac.New(s.hash, key)
 	h.Write([]byte{0, 0, 0, 1})
 	h.Write(append([]byte(label), 0))
 	h.Write(contextU)
@@ -168,9 +188,9 @@ func kdfA(key []byte, label string, contextU []byte, bits uint32) []byte {
 	return h.Sum(nil)[:bits/8]
 }
 
-// kdfE is KDFe with SHA-256, for 256 bits. Part 1, 11.4.10.3.
-func kdfE(z []byte, label string, partyU, partyV []byte) []byte {
-	h := sha256.New()
+// kdfE is KDFe, for as many bits as the hash has. Part 1, 11.4.10.3.
+func (s suite) kdfE(z []byte, label string, partyU, partyV []byte) []byte {
+	h := s.hash()
 	h.Write([]byte{0, 0, 0, 1})
 	h.Write(z)
 	h.Write(append([]byte(label), 0))

@@ -35,11 +35,11 @@ func (e *Evidence) endorsementKey() (crypto.PublicKey, error) {
 			return key, nil
 		}
 	case *ecdsa.PublicKey:
-		if key.Curve == elliptic.P256() {
+		if key.Curve == elliptic.P256() || key.Curve == elliptic.P384() {
 			return key, nil
 		}
 	}
-	return nil, errors.New("it is neither of RSA with 2048 bits nor on P-256")
+	return nil, errors.New("it is neither of RSA with 2048 bits nor on P-256 or P-384")
 }
 
 // checkEndorsement finds out whether the EK is one of a TPM of a trusted maker.
