@@ -16,14 +16,18 @@ import (
 	"time"
 
 	"github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/backends/soft"
 	"github.com/go-cryptoki/cryptoki/examples/internal/factory"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
 // The test binary is the program itself if it is told so: a restart in a test
-// is a new process.
+// is a new process. A PIN costs what it does without tests if it is told that, too.
 func TestMain(m *testing.M) {
 	if os.Getenv("GATEWAY_EXAMPLE_MAIN") == "1" {
+		if os.Getenv("GATEWAY_EXAMPLE_KDF") != "default" {
+			soft.DefaultKDF = soft.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}
+		}
 		main()
 		os.Exit(0)
 	}
@@ -100,6 +104,7 @@ func open(t *testing.T, data string) *cryptoki.Token {
 
 // The main job: an identity is made and used; after a restart it is there.
 func TestOwnBroker(t *testing.T) {
+	t.Setenv("GATEWAY_EXAMPLE_KDF", "default")
 	for _, key := range []string{"p256", "rsa2048"} {
 		t.Run(key, func(t *testing.T) {
 			data := filepath.Join(t.TempDir(), "data")
