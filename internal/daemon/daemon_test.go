@@ -18,10 +18,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-cryptoki/cryptoki"
-	_ "github.com/go-cryptoki/cryptoki/backends/soft"
+	"github.com/go-cryptoki/cryptoki/backends/soft"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 	"github.com/go-cryptoki/cryptoki/rpc"
 )
+
+// What a PIN costs is of no account here.
+func TestMain(m *testing.M) {
+	soft.DefaultKDF = soft.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}
+	os.Exit(m.Run())
+}
 
 // A log is one that several goroutines write.
 type log struct {
