@@ -1,6 +1,7 @@
 package fileflash
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -245,21 +246,29 @@ func (m *image) torn(w *window, off, from int64) error {
 
 // proof looks for a mark at from or anywhere behind it.
 func (m *image) proof(w *window, from int64) (bool, error) {
-	for off := from; off+markSize <= w.size; off++ {
-		b, err := w.at(off, markSize)
+	for off := from; off+markSize <= w.size; {
+		b, err := w.at(off, min(w.size-off, int64(len(zeros))))
+		if err != nil {
+			b, err = w.at(off, markSize) // as far as it can be read
+		}
 		if err != nil {
 			return false, err
 		}
-		switch binary.LittleEndian.Uint64(b) {
-		case markAt(m.id, off):
-			return true, nil
-		case 0:
-			// The next mark ends behind the next byte that is not zero.
-			next, err := w.skipZeros(off + markSize)
-			if err != nil {
-				return false, err
+		for len(b) >= markSize {
+			switch binary.LittleEndian.Uint64(b) {
+			case markAt(m.id, off):
+				return true, nil
+			case 0:
+				// The next mark ends behind the next byte that is not zero.
+				next, err := w.skipZeros(off + markSize)
+				if err != nil {
+					return false, err
+				}
+				off, b = next-markSize, nil // skipZeros has moved the window
+			default:
+				b = b[1:]
 			}
-			off = next - markSize
+			off++
 		}
 	}
 	return false, nil
@@ -320,19 +329,19 @@ func (w *window) at(off, n int64) ([]byte, error) {
 // the size.
 func (w *window) skipZeros(off int64) (int64, error) {
 	for off < w.size {
-		b, err := w.at(off, min(w.size-off, 4<<10))
+		b, err := w.at(off, min(w.size-off, int64(len(zeros))))
 		if err != nil {
 			return off, err
 		}
-		for i, c := range b {
-			if c != 0 {
-				return off + int64(i), nil
-			}
+		if !bytes.Equal(b, zeros[:len(b)]) {
+			return off + int64(len(b)-len(bytes.TrimLeft(b, "\x00"))), nil
 		}
 		off += int64(len(b))
 	}
 	return off, nil
 }
+
+var zeros [4 << 10]byte
 
 // readFull reads len(b) bytes; a file that is too short is io.ErrUnexpectedEOF.
 func readFull(f io.ReaderAt, b []byte, off int64) (int, error) {
