@@ -46,15 +46,23 @@ var dictionary = sync.OnceValue(func() []byte {
 	return b
 })
 
+// packers are writers to be used again: a new one takes a megabyte.
+var packers = sync.Pool{New: func() any {
+	w, err := flate.NewWriterDict(nil, flate.BestCompression, dictionary())
+	if err != nil {
+		panic(err) // the level is one that there is
+	}
+	return w
+}}
+
 // marshal is the image's bytes.
 func (m *image) marshal() ([]byte, error) {
 	b := binary.BigEndian.AppendUint16([]byte{imageVersion}, m.slots)
 	b = binary.BigEndian.AppendUint32(b, m.seq)
 	out := bytes.NewBuffer(append(b, 0, 0))
-	w, err := flate.NewWriterDict(out, flate.BestCompression, dictionary())
-	if err != nil {
-		return nil, err
-	}
+	w := packers.Get().(*flate.Writer)
+	defer packers.Put(w)
+	w.Reset(out) // which keeps the dictionary
 	for _, name := range slices.Sorted(maps.Keys(m.records)) {
 		record := m.records[name]
 		head := append([]byte{byte(len(name))}, name...)
