@@ -145,8 +145,7 @@ type Summary struct {
 // needs no memory.
 func Summarize(b []byte) (Summary, error) {
 	s := Summary{Class: pkcs11.Unavailable, KeyType: pkcs11.Unavailable}
-	d := decoder{b: b}
-	if !d.check(0, &s) {
+	if !check(b, 0, &s) {
 		return Summary{}, ErrMalformed
 	}
 	return s, nil
@@ -166,16 +165,11 @@ func (d *decoder) fail() uint64 {
 }
 
 func (d *decoder) uint() uint64 {
-	if len(d.b) > 0 && d.b[0] < 0x80 { // as nearly all
-		v := d.b[0]
-		d.b = d.b[1:]
-		return uint64(v)
-	}
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 || n > 1 && d.b[n-1] == 0 {
+	v, rest, ok := number(d.b)
+	if !ok {
 		return d.fail()
 	}
-	d.b = d.b[n:]
+	d.b = rest
 	return v
 }
 
@@ -217,62 +211,92 @@ func kindOf(t pkcs11.AttributeType) pkcs11.Kind {
 	return t.Kind()
 }
 
-// check reads a template and reports whether it is well-formed. s is nil for one
-// within another.
-func (d *decoder) check(depth int, s *Summary) bool {
-	n := d.uint()
-	if d.bad || n > uint64(len(d.b)) || depth > maxDepth {
+// check reports whether b is a well-formed template, and fills s in, which is nil
+// for one within another. It is called for every object of a token that is opened.
+func check(b []byte, depth int, s *Summary) bool {
+	n, b, ok := number(b)
+	if !ok || n > uint64(len(b)) || depth > maxDepth {
 		return false
 	}
+	next := uint64(0) // the smallest type that may follow
 	for range n {
-		typ, kind := d.head()
-		if d.bad || kinds[kind] != kindOf(typ) {
+		var head, v uint64
+		if head, b, ok = number(b); !ok {
+			return false
+		}
+		typ, kind := next+head>>3, head&7
+		if typ > math.MaxUint32 || kinds[kind] != kindOf(pkcs11.AttributeType(typ)) {
+			return false
+		}
+		next = typ + 1
+		if kind <= kindTrue {
+			if s != nil && typ == uint64(pkcs11.CKA_TOKEN) {
+				s.Token = kind == kindTrue
+			} else if s != nil && typ == uint64(pkcs11.CKA_PRIVATE) {
+				s.Private = kind == kindTrue
+			}
+			continue
+		}
+		if v, b, ok = number(b); !ok {
 			return false
 		}
 		switch kind {
-		case kindFalse, kindTrue:
-			if s != nil && typ == pkcs11.CKA_TOKEN {
-				s.Token = kind == kindTrue
-			} else if s != nil && typ == pkcs11.CKA_PRIVATE {
-				s.Private = kind == kindTrue
-			}
 		case kindUint:
-			v := d.uint()
-			if s != nil && typ == pkcs11.CKA_CLASS {
+			if s != nil && typ == uint64(pkcs11.CKA_CLASS) {
 				s.Class = v
-			} else if s != nil && typ == pkcs11.CKA_KEY_TYPE {
+			} else if s != nil && typ == uint64(pkcs11.CKA_KEY_TYPE) {
 				s.KeyType = v
 			}
-		case kindBytes, kindText:
-			v := d.take()
-			if s != nil && typ == pkcs11.CKA_LABEL {
-				s.Label = v
-			} else if s != nil && typ == pkcs11.CKA_ID {
-				s.ID = v
-			}
 		case kindDate:
-			d.day()
-		case kindMechanisms:
-			n := d.uint()
-			if n > uint64(len(d.b)) {
-				return false
-			}
-			for range n {
-				if d.uint() > math.MaxUint32 {
+			if v != 0 {
+				if _, ok := day(v); !ok {
 					return false
 				}
 			}
-		case kindTemplate:
-			inner := decoder{b: d.take()}
-			if !inner.check(depth+1, nil) {
+		case kindMechanisms:
+			if v > uint64(len(b)) {
 				return false
 			}
-		}
-		if d.bad {
-			return false
+			for range v {
+				var m uint64
+				if m, b, ok = number(b); !ok || m > math.MaxUint32 {
+					return false
+				}
+			}
+		default: // it has a length
+			if v > uint64(len(b)) {
+				return false
+			}
+			part := b[:v:v]
+			b = b[v:]
+			if kind == kindTemplate {
+				if !check(part, depth+1, nil) {
+					return false
+				}
+			} else if s != nil && typ == uint64(pkcs11.CKA_LABEL) {
+				s.Label = part
+			} else if s != nil && typ == uint64(pkcs11.CKA_ID) {
+				s.ID = part
+			}
 		}
 	}
-	return len(d.b) == 0
+	return len(b) == 0
+}
+
+// number reads a number from the front of b.
+func number(b []byte) (v uint64, rest []byte, ok bool) {
+	if len(b) > 0 && b[0] < 0x80 { // as nearly all
+		return uint64(b[0]), b[1:], true
+	}
+	return longNumber(b)
+}
+
+func longNumber(b []byte) (v uint64, rest []byte, ok bool) {
+	v, n := binary.Uvarint(b)
+	if n <= 0 || n > 1 && b[n-1] == 0 {
+		return 0, nil, false
+	}
+	return v, b[n:], true
 }
 
 func (d *decoder) template(depth int) (pkcs11.Template, error) {
@@ -369,27 +393,26 @@ func shared(typ pkcs11.AttributeType, v []byte) any {
 }
 
 func (d *decoder) date() any {
-	if day := d.day(); !day.IsZero() {
-		return day
-	}
-	return noDate
-}
-
-// day reads a date, the zero time for an empty or an impossible one.
-func (d *decoder) day() time.Time {
 	n := d.uint()
 	if n == 0 {
-		return time.Time{}
+		return noDate
 	}
-	if n > 99991231 {
+	v, ok := day(n)
+	if !ok {
 		d.fail()
-		return time.Time{}
-	}
-	y, m, day := int(n/10000), time.Month(n/100%100), int(n%100)
-	v := time.Date(y, m, day, 0, 0, 0, 0, time.UTC)
-	if y < 1 || v.Year() != y || v.Month() != m || v.Day() != day || v.IsZero() {
-		d.fail()
-		return time.Time{}
 	}
 	return v
+}
+
+// day is the date that a number other than 0 stands for.
+func day(n uint64) (v time.Time, ok bool) {
+	if n > 99991231 {
+		return time.Time{}, false
+	}
+	y, m, d := int(n/10000), time.Month(n/100%100), int(n%100)
+	v = time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
+	if y < 1 || v.Year() != y || v.Month() != m || v.Day() != d || v.IsZero() {
+		return time.Time{}, false
+	}
+	return v, true
 }
