@@ -270,13 +270,18 @@ func (s *Store) loadAll(f func(name string, data []byte, err error)) (doubtful [
 		name string
 		place
 	}
-	all := make([]record, 0, len(s.img.records))
-	for name, p := range s.img.records {
-		all = append(all, record{name, p})
+	type order struct {
+		off int64
+		n   int
 	}
-	slices.SortFunc(all, func(a, b record) int { return cmp.Compare(a.off, b.off) })
+	all, byOffset := make([]record, 0, len(s.img.records)), make([]order, 0, len(s.img.records))
+	for name, p := range s.img.records {
+		all, byOffset = append(all, record{name, p}), append(byOffset, order{p.off, len(all)})
+	}
+	slices.SortFunc(byOffset, func(a, b order) int { return cmp.Compare(a.off, b.off) })
 	w := &window{f: s.log, size: s.img.end}
-	for _, r := range all {
+	for _, o := range byOffset {
+		r := &all[o.n]
 		data, err := w.at(r.off, int64(r.size))
 		if err = s.checkRecord(r.name, r.place, data, err); err == nil {
 			f(r.name, data, nil)

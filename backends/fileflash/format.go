@@ -150,8 +150,8 @@ type headChange struct {
 	sum  uint32
 }
 
-// parseHead calls f for each change in a head, and returns the length of the
-// data and whether the head is valid.
+// parseHead calls f, unless it is nil, for each change in a head, and returns the
+// length of the data and whether the head is valid.
 func parseHead(head []byte, f func(headChange)) (data int64, ok bool) {
 	if len(head) == 0 {
 		return 0, false
@@ -184,13 +184,21 @@ func parseHead(head []byte, f func(headChange)) (data int64, ok bool) {
 	return data, true
 }
 
+// nameByte says of each byte whether it may be in a name.
+var nameByte = func() (ok [256]bool) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyz0123456789-.") {
+		ok[c] = true
+	}
+	return ok
+}()
+
 // validName is pal.CheckName without making a string.
 func validName(name []byte) bool {
 	if len(name) == 0 || len(name) > 64 || name[0] == '.' {
 		return false
 	}
 	for _, c := range name {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' {
+		if !nameByte[c] {
 			return false
 		}
 	}

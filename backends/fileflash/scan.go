@@ -44,6 +44,67 @@ func (m *image) apply(name string, put bool, p place) {
 	}
 }
 
+// An applier makes the changes that are read from a log in its image. If they are
+// many, it does so while more of them are read.
+type applier struct {
+	m     *image
+	names []byte // of the changes, one behind the other
+	list  []scanned
+	queue chan chunk // nil as long as there were few
+	done  chan struct{}
+}
+
+// A scanned change of a record whose name is as long as that.
+type scanned struct {
+	place
+	name uint8
+	put  bool
+}
+
+type chunk struct {
+	names string
+	list  []scanned
+}
+
+// chunkLen is how many names share a string: few enough that it does not matter if
+// all but one of them are gone.
+const chunkLen = 256
+
+func (a *applier) add(c headChange, p place) {
+	if len(a.list) == chunkLen {
+		if a.queue == nil {
+			a.queue, a.done = make(chan chunk, 4), make(chan struct{})
+			go func() {
+				defer close(a.done)
+				for c := range a.queue {
+					a.m.applyAll(c)
+				}
+			}()
+		}
+		a.queue <- chunk{string(a.names), a.list}
+		a.names, a.list = a.names[:0], make([]scanned, 0, chunkLen)
+	}
+	a.names = append(a.names, c.name...)
+	a.list = append(a.list, scanned{p, uint8(len(c.name)), c.put})
+}
+
+// end returns when all changes are made.
+func (a *applier) end() {
+	if a.queue != nil {
+		close(a.queue)
+		<-a.done
+	}
+	a.m.applyAll(chunk{string(a.names), a.list})
+}
+
+func (m *image) applyAll(c chunk) {
+	names := c.names
+	for _, s := range c.list {
+		m.apply(names[:s.name], s.put, s.place)
+		names = names[s.name:]
+	}
+}
+
 // readHeader reads the header of a log of that size.
 func readHeader(f io.ReaderAt, size int64) (*image, error) {
 	var h [headerSize]byte
@@ -76,8 +137,10 @@ func readHeader(f io.ReaderAt, size int64) (*image, error) {
 // extend reads the entries from m.end on, in a file of the given size.
 func (m *image) extend(f io.ReaderAt, size int64) (changed bool, err error) {
 	w := &window{f: f, size: size}
+	a := &applier{m: m}
+	defer a.end()
 	for {
-		next, top, err := m.entry(w, m.end)
+		next, top, err := m.entry(w, m.end, a)
 		if err != nil {
 			return changed, err
 		}
@@ -123,9 +186,9 @@ func (m *image) quiet(f io.ReaderAt) (bool, error) {
 		[entrySize - markSize]byte(top[markSize:]) == [entrySize - markSize]byte{}, nil
 }
 
-// entry applies the entry at off and returns where the next one begins. It is 0
+// entry has the entry at off applied and returns where the next one begins. It is 0
 // if there is no whole entry, and none was ever durable there.
-func (m *image) entry(w *window, off int64) (next int64, top [entrySize]byte, err error) {
+func (m *image) entry(w *window, off int64, a *applier) (next int64, top [entrySize]byte, err error) {
 	next, head, err := m.head(w, off)
 	if err != nil {
 		return 0, top, err
@@ -153,7 +216,7 @@ func (m *image) entry(w *window, off int64) (next int64, top [entrySize]byte, er
 	}
 	at := off + int64(len(head))
 	parseHead(head[entrySize:], func(c headChange) {
-		m.apply(string(c.name), c.put, place{at, c.size, c.sum})
+		a.add(c, place{at, c.size, c.sum})
 		at += int64(c.size)
 	})
 	return next, top, nil
