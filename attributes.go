@@ -55,7 +55,7 @@ func (se *session) keep(attrs pkcs11.Template) (pkcs11.ObjectHandle, error) {
 	if se.closed.Load() {
 		return 0, errSessionClosed
 	}
-	o := newSessionObject(pkcs11.ObjectHandle(s.module.handles.Add(1)), attrs, se)
+	o := newSessionObject(s.newHandles(1), attrs, se)
 	s.objects.add(o)
 	se.owns = true
 	return o.handle, nil

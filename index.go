@@ -1,6 +1,7 @@
 package cryptoki
 
 import (
+	"cmp"
 	"iter"
 	"slices"
 	"sync"
@@ -101,23 +102,65 @@ func (x *objectIndex) add(o *object) {
 	x.link(o)
 }
 
-// addAll adds objects of the driver's, which are not touched by that.
-func (x *objectIndex) addAll(objects []*object) {
+// slabLen is how many objects that are met together are made in one piece: they
+// mostly end together, too.
+const slabLen = 64
+
+// adoptAll adds objects of the driver's, none of which is known yet, with handles
+// from first on. One of which the driver says too little is left out, and the error of the
+// first of them is returned. For many objects it uses two processors.
+func (x *objectIndex) adoptAll(list []driver.Object, first pkcs11.ObjectHandle) error {
+	objects := make([]*object, len(list))
+	adopt := func(from, to int) (err error) {
+		var slab []object
+		for i := from; i < to; i++ {
+			if len(slab) == 0 {
+				slab = make([]object, min(to-i, slabLen))
+			}
+			o := &slab[0]
+			slab = slab[1:]
+			if e := o.adopt(first+pkcs11.ObjectHandle(i), list[i], nil); e != nil {
+				err = cmp.Or(err, e)
+				continue
+			}
+			o.round = x.round
+			objects[i] = o
+		}
+		return err
+	}
 	identify := func() {
 		for _, o := range objects {
-			x.byDriverID[o.id] = o
+			if o != nil {
+				x.byDriverID[o.id] = o
+			}
 		}
 	}
-	var identified sync.WaitGroup
-	if len(objects) < 1000 {
+	link := func() {
+		for _, o := range objects {
+			if o != nil {
+				x.link(o)
+			}
+		}
+	}
+	if len(list) < 1000 {
+		err := adopt(0, len(list))
 		identify()
-	} else {
-		identified.Go(identify) // on another processor: it takes as long as the rest
+		link()
+		return err
 	}
-	for _, o := range objects {
-		x.link(o)
-	}
-	identified.Wait()
+	var errs [2]error
+	half := len(list) / 2
+	both(func() { errs[0] = adopt(0, half) }, func() { errs[1] = adopt(half, len(list)) })
+	both(identify, link) // which take as long as each other
+	return cmp.Or(errs[0], errs[1])
+}
+
+// both calls f and g at the same time.
+func both(f, g func()) {
+	var wg sync.WaitGroup
+	wg.Go(f)
+	g()
+	wg.Wait()
 }
 
 // link adds an object to all but byDriverID.
@@ -303,46 +346,34 @@ func (x *objectIndex) beginReplace() { x.touched = make(map[string]bool) }
 func (x *objectIndex) abortReplace() { x.touched = nil }
 
 // endReplace makes the driver's objects those of list, as it was at some moment
-// after beginReplace; what was touched since is newer. create makes the objects
-// that are not known yet; one that it refuses is left out, and the error of the
-// first is returned.
-func (x *objectIndex) endReplace(list []driver.Object, create func(driver.Object) (*object, error)) error {
+// after beginReplace; what was touched since is newer. Objects that are not known
+// yet get handles from handles(n) on, which sets n aside; one of which the driver says
+// too little is left out, and the error of the first is returned.
+func (x *objectIndex) endReplace(list []driver.Object, handles func(n int) pkcs11.ObjectHandle) error {
 	touched := x.touched
 	x.touched = nil
 	x.round++
-	fresh := x.first == nil && len(touched) == 0
-	if fresh {
+	if x.first == nil && len(touched) == 0 {
 		x.makeMaps(len(list))
+		return x.adoptAll(list, handles(len(list)))
 	}
-	var first error
-	added := make([]*object, 0, len(list))
+	var unknown []driver.Object
 	for _, d := range list {
-		if !fresh {
-			id := d.ID()
-			if o := x.byDriverID[id]; o != nil {
-				o.round = x.round
-				if o.drv() != d && !touched[id] {
-					x.update(o, d)
-				}
-				continue
+		id := d.ID()
+		if o := x.byDriverID[id]; o == nil {
+			if !touched[id] {
+				unknown = append(unknown, d)
 			}
-			if touched[id] {
-				continue
+		} else {
+			o.round = x.round
+			if o.drv() != d && !touched[id] {
+				x.update(o, d)
 			}
 		}
-		o, err := create(d)
-		if err != nil {
-			if first == nil {
-				first = err
-			}
-			continue
-		}
-		o.round = x.round
-		added = append(added, o)
 	}
-	x.addAll(added)
+	err := x.adoptAll(unknown, handles(len(unknown)))
 	x.removeWhere(func(o *object) bool {
 		return o.owner == nil && o.drv() != nil && o.round != x.round && !touched[o.id]
 	})
-	return first
+	return err
 }

@@ -80,20 +80,26 @@ var usageOf = [...]struct {
 }
 
 func newObject(h pkcs11.ObjectHandle, d driver.Object, owner *session) (*object, error) {
-	o := &object{handle: h, id: d.ID(), owner: owner}
+	o := new(object)
+	return o, o.adopt(h, d, owner)
+}
+
+// adopt makes o, which is empty, the object of a driver's.
+func (o *object) adopt(h pkcs11.ObjectHandle, d driver.Object, owner *session) error {
+	o.handle, o.id, o.owner = h, d.ID(), owner
 	if d, ok := d.(driver.Indexed); ok {
 		i := d.Index()
 		o.class, o.keyType, o.token, o.private = i.Class, i.KeyType, i.Token, i.Private
 		o.first.drv, o.first.label, o.first.cka = d, i.Label, i.ID
 		o.state.Store(&o.first)
-		return o, nil
+		return nil
 	}
 	attrs := d.Attributes()
 	if !attrs.Has(pkcs11.CKA_CLASS) {
-		return nil, fmt.Errorf("object %s: the driver states no CKA_CLASS: %w", d.ID(), pkcs11.CKR_DEVICE_ERROR)
+		return fmt.Errorf("object %s: the driver states no CKA_CLASS: %w", d.ID(), pkcs11.CKR_DEVICE_ERROR)
 	}
 	o.describe(d, rules.Complete(attrs))
-	return o, nil
+	return nil
 }
 
 func newSessionObject(h pkcs11.ObjectHandle, attrs pkcs11.Template, owner *session) *object {

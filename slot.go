@@ -240,7 +240,7 @@ func (s *slot) reload(ctx context.Context) (done bool, err error) {
 		return false, nil
 	}
 	damage := deviceErr(err)
-	if err := s.objects.endReplace(list, s.adopt); err != nil {
+	if err := s.objects.endReplace(list, s.newHandles); err != nil {
 		return false, err
 	}
 	s.loaded, s.seen, s.damage = true, now, damage
@@ -248,9 +248,9 @@ func (s *slot) reload(ctx context.Context) (done bool, err error) {
 	return true, nil
 }
 
-// adopt makes an object of a driver's, which has no handle yet. s.mu is held.
-func (s *slot) adopt(d driver.Object) (*object, error) {
-	return newObject(pkcs11.ObjectHandle(s.module.handles.Add(1)), d, nil)
+// newHandles sets n handles aside that no object has had, and returns the first.
+func (s *slot) newHandles(n int) pkcs11.ObjectHandle {
+	return pkcs11.ObjectHandle(s.module.handles.Add(uint64(n)) - uint64(n) + 1)
 }
 
 // insert adds an object that the driver has just created and returns it. If a
@@ -268,7 +268,7 @@ func (s *slot) insert(d driver.Object, owner *session) (*object, error) {
 		s.objects.touch(d.ID())
 		return o, nil
 	}
-	o, err := newObject(pkcs11.ObjectHandle(s.module.handles.Add(1)), d, owner)
+	o, err := newObject(s.newHandles(1), d, owner)
 	if err != nil {
 		return nil, err
 	}

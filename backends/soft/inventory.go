@@ -2,7 +2,6 @@ package soft
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -49,20 +48,31 @@ func (v inventory) after(deltas []delta) inventory {
 	return v
 }
 
-// element returns what stands for an object in the sum. Only names of newName's
-// making have one.
-func (k *keyring) element(name string, changes uint32) (e element, ok bool) {
+// element sets e to what stands for an object in the sum. Only names of newName's
+// making have one; it is zero for others.
+func (k *keyring) element(e *element, name string, changes uint32) (ok bool) {
+	*e = element{}
 	const digits = 16
-	if len(name) != len(objectPrefix)+digits || strings.ContainsAny(name, "ABCDEF") {
-		return e, false
+	hex, ok := strings.CutPrefix(name, objectPrefix)
+	if !ok || len(hex) != digits {
+		return false
 	}
-	var block element
-	if _, err := hex.Decode(block[:], []byte(name[len(objectPrefix):])); err != nil {
-		return e, false
+	var number uint64
+	for _, c := range []byte(hex) {
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		default:
+			return false
+		}
+		number = number<<4 | uint64(c)
 	}
-	binary.BigEndian.PutUint32(block[8:], changes)
-	k.elements.Encrypt(e[:], block[:])
-	return e, true
+	binary.BigEndian.PutUint64(e[:], number)
+	binary.BigEndian.PutUint32(e[8:], changes)
+	k.elements.Encrypt(e[:], e[:])
+	return true
 }
 
 // An inventoryRecord is the record "inventory". On a store that makes several
@@ -185,8 +195,8 @@ func (k *keyring) explain(want, found inventory, broken []string) (lost map[stri
 		}
 		for n := range limit {
 			if n == len(table[i]) {
-				e, ok := k.element(broken[i], uint32(n))
-				if !ok {
+				var e element
+				if !k.element(&e, broken[i], uint32(n)) {
 					break
 				}
 				table[i] = append(table[i], e)
@@ -238,8 +248,8 @@ func (t *Token) count(c *change) error {
 			return err
 		}
 		d := t.without(s.Name)
-		e, ok := t.keys.element(s.Name, r.changes())
-		if !ok {
+		var e element
+		if !t.keys.element(&e, s.Name, r.changes()) {
 			return fmt.Errorf("soft: %q is no name of an object: %w", s.Name, pkcs11.CKR_FUNCTION_FAILED)
 		}
 		d.add(e)
@@ -259,9 +269,15 @@ func (t *Token) without(name string) (d delta) {
 		changes, there = o.changes, true
 	}
 	if there {
-		d.element, _ = t.keys.element(name, changes)
-		d.more = -1
+		return t.uncounted(name, changes)
 	}
+	return d
+}
+
+// uncounted is what the inventory loses with an object. t.mu is held.
+func (t *Token) uncounted(name string, changes uint32) delta {
+	d := delta{more: -1}
+	t.keys.element(&d.element, name, changes)
 	return d
 }
 

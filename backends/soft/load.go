@@ -192,9 +192,8 @@ func (t *Token) readObjects() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := &reader{t: t, counts: t.hasInventory() && t.keys != nil}
-	err := r.readAll()
-	r.decoding.Wait()
-	if err != nil {
+	defer r.decoding.Wait()
+	if err := r.readAll(); err != nil {
 		return err
 	}
 	var damage []error
@@ -207,33 +206,35 @@ func (t *Token) readObjects() error {
 	passing := false // a record could not be read now, and may be later
 	n := 0
 	for _, b := range r.batches {
-		n += len(b)
+		n += len(b.items)
 	}
 	objects, ordered := make(map[string]*object, n), make([]*object, 0, n)
 	var found inventory
 	var broken []string
 	for _, b := range r.batches {
-		for i := range b {
-			it := &b[i]
+		<-b.decoded // the next ones are being decoded meanwhile
+		found.sum.add(b.found.sum)
+		found.count += b.found.count
+		t.seq = max(t.seq, b.seq)
+		for i := range b.items {
+			it := &b.items[i]
 			if skip[it.name] {
+				if r.counts && it.failure == nil {
+					found = found.after([]delta{t.uncounted(it.name, it.changes)})
+				}
 				continue
 			}
-			if it.err != nil {
-				damage = append(damage, it.err)
-				passing = passing || it.passing
+			if it.failure != nil {
+				damage = append(damage, it.failure.err)
+				passing = passing || it.failure.passing
 				broken = append(broken, it.name)
-			} else if r.counts {
-				if !it.named {
-					damage = append(damage, damaged(it.name, "it has no name of an object"))
-				}
-				found.sum.add(it.element)
-				found.count++
+			} else if it.unnamed {
+				damage = append(damage, damaged(it.name, "it has no name of an object"))
 			}
 			if it.made != nil {
 				objects[it.name] = it.made
 				ordered = append(ordered, it.made)
 			}
-			t.seq = max(t.seq, it.seq)
 		}
 	}
 	t.refused = nil
@@ -287,7 +288,7 @@ func sortObjects(list []*object) {
 type reader struct {
 	t        *Token
 	counts   bool // the objects, for the inventory
-	batches  [][]readItem
+	batches  []*batch
 	decoding sync.WaitGroup
 	room     []byte // where copies of records go
 	quick    decoder
@@ -298,18 +299,26 @@ type reader struct {
 	inventoryErr error
 }
 
+type batch struct {
+	items   []readItem
+	decoded chan struct{} // closed when they are, and what follows is known
+	found   inventory     // of those that are no failures, if they are counted
+	seq     uint64        // the highest
+}
+
 type readItem struct {
-	name string
-	data []byte // nil if it is decoded already
-	made *object
-	seq  uint64
-	err  error
-
+	name    string
+	data    []byte // nil if it is decoded already
+	made    *object
+	failure *readFailure
 	changes uint32 // of the object
-	passing bool   // it could not be read, which need not be damage
+	unnamed bool   // it has no name of an object, and no element in the inventory
+}
 
-	element element // that stands for the object in the inventory, if there is one
-	named   bool    // there is: the record has the name of an object
+// A readFailure is why a record is no object.
+type readFailure struct {
+	err     error
+	passing bool // it could not be read, which need not be damage
 }
 
 const (
@@ -356,26 +365,26 @@ func (r *reader) add(name string, data []byte, err error, owned bool) {
 	if !strings.HasPrefix(name, objectPrefix) {
 		return
 	}
-	it := readItem{name: name}
+	it, seq := readItem{name: name}, uint64(0)
 	switch {
 	case err != nil:
-		it.err, it.passing = storeError("record "+name, err), !errors.Is(err, pal.ErrCorrupt)
+		it.failure = &readFailure{storeError("record "+name, err), !errors.Is(err, pal.ErrCorrupt)}
 	case r.t.objects[name].isOf(data, r.t.keys != nil):
-		// Nothing is kept of the record.
-		it.made, it.seq, it.changes, it.err = r.quick.decode(name, data, r.t.objects[name])
+		seq = r.quick.item(&it, data) // nothing is kept of the record
 	case owned:
 		it.data = data
 	default:
 		it.data = r.copy(data)
 	}
-	last := len(r.batches) - 1
-	if last < 0 || len(r.batches[last]) == batchLen {
+	if len(r.batches) == 0 || len(r.last().items) == batchLen {
 		r.begin()
-		r.batches = append(r.batches, make([]readItem, 0, batchLen))
-		last++
+		r.batches = append(r.batches, &batch{items: make([]readItem, 0, batchLen), decoded: make(chan struct{})})
 	}
-	r.batches[last] = append(r.batches[last], it)
+	b := r.last()
+	b.items, b.seq = append(b.items, it), max(b.seq, seq)
 }
+
+func (r *reader) last() *batch { return r.batches[len(r.batches)-1] }
 
 // isOf reports whether o, which may be nil, was made of the record, and need not
 // be checked again for somebody with or without the token's keys.
@@ -397,20 +406,23 @@ func (r *reader) begin() {
 	if len(r.batches) == 0 {
 		return
 	}
-	batch := r.batches[len(r.batches)-1]
+	b := r.last()
 	r.decoding.Go(func() {
+		defer close(b.decoded)
 		d := decoder{t: r.t}
 		if len(r.t.objects) == 0 {
-			d.room = len(batch) // all are new; those that are made together mostly end together
+			d.room = len(b.items) // all are new; those that are made together mostly end together
 		}
-		for i := range batch {
-			it := &batch[i]
+		for i := range b.items {
+			it := &b.items[i]
 			if it.data != nil {
-				it.made, it.seq, it.changes, it.err = d.decode(it.name, it.data, r.t.objects[it.name])
+				b.seq = max(b.seq, d.item(it, it.data))
 				it.data = nil
 			}
-			if it.err == nil && r.counts {
-				it.element, it.named = r.t.keys.element(it.name, it.changes)
+			if it.failure == nil && r.counts {
+				it.unnamed = !r.t.keys.element(&d.element, it.name, it.changes)
+				b.found.sum.add(d.element)
+				b.found.count++
 			}
 		}
 	})
@@ -430,7 +442,7 @@ func (r *reader) losers() (map[string]bool, error) {
 	}
 	var names []string
 	for _, b := range r.batches {
-		for _, it := range b {
+		for _, it := range b.items {
 			names = append(names, it.name)
 		}
 	}
@@ -447,8 +459,9 @@ func (r *reader) losers() (map[string]bool, error) {
 
 // A decoder makes objects of records. Several may work at once.
 type decoder struct {
-	t    *Token
-	data []byte // associated data
+	t       *Token
+	data    []byte // associated data
+	element element
 
 	// Objects come from these, room of them at most, if it is not 0.
 	room    int
@@ -469,6 +482,15 @@ func next[T any](list *[]T, n int) *T {
 	first := &(*list)[0]
 	*list = (*list)[1:]
 	return first
+}
+
+// item makes an object of an item's record and returns its number.
+func (d *decoder) item(it *readItem, data []byte) (seq uint64) {
+	var err error
+	if it.made, seq, it.changes, err = d.decode(it.name, data, d.t.objects[it.name]); err != nil {
+		it.failure = &readFailure{err: err}
+	}
+	return seq
 }
 
 // decode makes an object of a record, which it keeps. If the record is that of
