@@ -84,6 +84,9 @@ type process struct {
 	said  tail
 	close sync.Once
 	gone  chan struct{} // closed when the process is no more, and all it said is in said
+
+	mu     sync.Mutex
+	failed error // the first error of a pipe that nobody had closed
 }
 
 // patience is how long a program may take to go after the end of its input.
@@ -117,9 +120,10 @@ func (p *process) Write(b []byte) (int, error) {
 }
 
 // explain adds to an error, after which the program is of no use, how it ended
-// and what it said before.
+// and what it said before. It closes the pipes, also for whoever uses the other one
+// at the same time: who finds his closed by that gets the error that was the reason.
 func (p *process) explain(err error) error {
-	if err == nil || errors.Is(err, os.ErrClosed) {
+	if err = p.reason(err); err == nil || errors.Is(err, os.ErrClosed) {
 		return err
 	}
 	p.Close()
@@ -130,6 +134,22 @@ func (p *process) explain(err error) error {
 	}
 	if said := p.said.String(); said != "" {
 		err = fmt.Errorf("%w; %s said: %s", err, p.cmd.Path, said)
+	}
+	return err
+}
+
+// reason returns err, or the first error if err is no more than a consequence.
+func (p *process) reason(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case err == nil:
+	case errors.Is(err, os.ErrClosed):
+		if p.failed != nil {
+			return p.failed
+		}
+	case p.failed == nil:
+		p.failed = err
 	}
 	return err
 }

@@ -351,6 +351,7 @@ func TestCommandSays(t *testing.T) {
 	for _, c := range []struct{ name, script, text string }{
 		{"at once", "echo the licence is over >&2; exit 3", "exit status 3; /bin/sh said: the licence is over"},
 		{"after the greeting", "head -c 1; echo the licence >&2; echo is over >&2", "/bin/sh said: the licence is over"},
+		{"when it has closed its input only", "dd bs=1 count=1 >/dev/null 2>&1; exec <&-; printf '\\002'; echo the licence is over >&2; sleep 0.1", "/bin/sh said: the licence is over"},
 		{"much", "yes much | head -c 100000 >&2; echo the end >&2; exit 1", "the end"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
