@@ -69,12 +69,12 @@ func Compare(ctx context.Context, cfg Config) error {
 			done += cfg.Parallel * sequence
 		} else {
 			calls := random(rand.New(rand.NewPCG(seed, 0)), sequence, false)
-			at, err := cfg.try(ctx, calls)
+			r, at, err := cfg.try(ctx, calls)
 			if err != nil && at == 0 {
 				return err
 			}
 			if err != nil {
-				return cfg.shrink(ctx, seed, calls[:at], err)
+				return cfg.shrink(ctx, seed, r.pinned(calls[:at]), err)
 			}
 			done += sequence
 		}
@@ -87,22 +87,22 @@ func Compare(ctx context.Context, cfg Config) error {
 
 // try carries calls out on a new token. It returns after how many calls there
 // was a difference, 0 with an error of Open.
-func (cfg *Config) try(ctx context.Context, calls []call) (int, error) {
+func (cfg *Config) try(ctx context.Context, calls []call) (*runner, int, error) {
 	m, err := cfg.Open(ctx)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	defer m.Close()
 	r, err := cfg.runner(ctx, m, "")
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	for i, c := range calls {
 		if err := r.step(c); err != nil {
-			return i + 1, fmt.Errorf("%v: %w", c, err)
+			return r, i + 1, fmt.Errorf("%v: %w", c, err)
 		}
 	}
-	return 0, nil
+	return r, 0, nil
 }
 
 func (cfg *Config) runner(ctx context.Context, m cryptoki.Module, prefix string) (*runner, error) {
@@ -118,22 +118,34 @@ func (cfg *Config) runner(ctx context.Context, m cryptoki.Module, prefix string)
 		seen:    cfg.Seen,
 		w:       world{loginToWrite: cfg.LoginToWrite},
 		handles: map[*object]pkcs11.ObjectHandle{}, byTag: map[string]*object{},
+		origins: map[origin]*object{}, choices: map[int]choice{},
 	}, nil
+}
+
+// pinned are calls that have been carried out, each with the session and the object
+// that it used. Which one a number stands for depends on how many there are, so that
+// calls that make others could not be left out one at a time.
+func (r *runner) pinned(calls []call) []call {
+	calls = slices.Clone(calls)
+	for i, c := range calls {
+		used := r.choices[c.number]
+		calls[i].chosen, calls[i].opener = used.object, used.opener
+	}
+	return calls
 }
 
 // shrink makes the sequence simpler as long as there is a difference, until none of
 // its steps helps any more: it leaves out calls, halves first, then ever smaller
-// pieces; and it has calls use the first session, since which one a number stands
-// for depends on how many are open, so that calls that open and close others could
-// not be left out one at a time.
+// pieces; and it has calls use the first session, so that those that open others can
+// be left out.
 func (cfg *Config) shrink(ctx context.Context, seed uint64, calls []call, err error) error {
 	original := len(calls)
 	fails := func(simpler []call) bool {
-		at, e := cfg.try(ctx, simpler)
+		r, at, e := cfg.try(ctx, simpler)
 		if e == nil || at == 0 {
 			return false
 		}
-		calls, err = simpler[:at], e
+		calls, err = r.pinned(simpler[:at]), e
 		return true
 	}
 	for simpler := true; simpler; {
@@ -148,11 +160,12 @@ func (cfg *Config) shrink(ctx context.Context, seed uint64, calls []call, err er
 			}
 		}
 		for from := range len(calls) {
-			first := slices.Clone(calls)
+			first, others := slices.Clone(calls), false
 			for i := from; i < len(first); i++ {
-				first[i].session = 0
+				others = others || first[i].session != 0
+				first[i].session, first[i].opener = 0, 0
 			}
-			if !slices.Equal(first, calls) && fails(first) {
+			if others && fails(first) {
 				simpler = true
 				break // the calls behind it are the same
 			}

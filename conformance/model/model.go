@@ -82,6 +82,7 @@ type object struct {
 	label   string
 	value   []byte
 	owner   *session // of a session object
+	origin  origin
 
 	exists bool // on the token
 	valid  bool // the handle last seen is good

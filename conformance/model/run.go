@@ -20,10 +20,28 @@ type call struct {
 	session    int
 	object     int
 	a, b, c, d int
+
+	number int // in the sequence as it was made, from 1
+
+	// The object, and the session by the call that has opened it, that are used in place
+	// of those that the numbers choose, as long as there are such ones; see pinned.
+	chosen origin
+	opener int
 }
+
+// An origin is what an object is known by in a sequence and in every part of it: the
+// number of the call that has made it, and which of the call's objects it is, from 1.
+// The zero origin is none's.
+type origin struct{ call, n int }
 
 func (c call) String() string {
 	return fmt.Sprintf("%s session %d object %d (%d %d %d %d)", c.op, c.session, c.object, c.a, c.b, c.c, c.d)
+}
+
+// A choice is what a call has used.
+type choice struct {
+	object origin
+	opener int
 }
 
 // A runner carries one sequence out on the model and the module.
@@ -36,8 +54,12 @@ type runner struct {
 	prefix   string // of tags and labels
 	w        world
 	sessions []cryptoki.Session // as in w
+	openers  []int              // of the sessions, the number of the call
 	handles  map[*object]pkcs11.ObjectHandle
 	byTag    map[string]*object
+	origins  map[origin]*object
+	number   int            // of the call that is carried out
+	choices  map[int]choice // by the number of the call
 	made     []*made
 	pairs    int
 	tags     int
@@ -50,12 +72,12 @@ func (r *runner) step(c call) error {
 	if len(r.w.sessions) == 0 && c.op != "OpenSession" {
 		c = call{op: "OpenSession", a: 1}
 	}
+	r.last, r.number = none, c.number
 	s, se := r.session(c)
 	f, ok := ops[c.op]
 	if !ok {
 		return fmt.Errorf("unknown call %q", c.op)
 	}
-	r.last = none
 	if err := f.run(r, c, s, se); err != nil {
 		return err
 	}
@@ -68,38 +90,59 @@ func (r *runner) step(c call) error {
 // session chooses one of the open sessions, now and then any there ever was.
 func (r *runner) session(c call) (*session, cryptoki.Session) {
 	var open []int
+	at := -1
 	for i, s := range r.w.sessions {
 		if !s.closed || c.session == 11 {
 			open = append(open, i)
+			if c.opener != 0 && r.openers[i] == c.opener {
+				at = i
+			}
 		}
 	}
 	switch {
+	case at >= 0:
 	case len(open) > 0:
-		i := open[c.session%len(open)]
-		return r.w.sessions[i], r.sessions[i]
+		at = open[c.session%len(open)]
 	case len(r.sessions) > 0:
-		i := len(r.sessions) - 1
-		return r.w.sessions[i], r.sessions[i]
+		at = len(r.sessions) - 1
+	default:
+		return nil, nil
 	}
-	return nil, nil
+	r.choices[c.number] = choice{opener: r.openers[at]}
+	return r.w.sessions[at], r.sessions[at]
+}
+
+// choose notes which object a call uses: what by chooses, if there is not the one that
+// the call has to.
+func (r *runner) choose(c call, by func() *object) (*object, pkcs11.ObjectHandle) {
+	o := r.origins[c.chosen]
+	if o == nil {
+		o = by()
+	}
+	if o != nil {
+		r.choices[c.number] = choice{o.origin, r.choices[c.number].opener}
+	}
+	return o, r.handles[o]
 }
 
 // object chooses one of the objects that there ever were; nil if there was none.
 func (r *runner) object(c call) (*object, pkcs11.ObjectHandle) {
+	return r.choose(c, func() *object { return r.any(c) })
+}
+
+func (r *runner) any(c call) *object {
 	if len(r.w.objects) == 0 {
-		return nil, 0
+		return nil
 	}
 	// Young ones are the more interesting.
 	n := len(r.w.objects)
-	o := r.w.objects[n-1-c.object%min(n, 40)]
-	return o, r.handles[o]
+	return r.w.objects[n-1-c.object%min(n, 40)]
 }
 
-// key chooses as object does, but mostly among the keys of a class that can be
-// used now.
-func (r *runner) key(c call, class pkcs11.ObjectClass) (*object, pkcs11.ObjectHandle) {
+// key chooses as any does, but mostly among the keys of a class that can be used now.
+func (r *runner) key(c call, class pkcs11.ObjectClass) *object {
 	if c.c%5 == 0 {
-		return r.object(c)
+		return r.any(c)
 	}
 	var usable []*object
 	for _, o := range r.w.objects {
@@ -108,10 +151,9 @@ func (r *runner) key(c call, class pkcs11.ObjectClass) (*object, pkcs11.ObjectHa
 		}
 	}
 	if len(usable) == 0 {
-		return r.object(c)
+		return r.any(c)
 	}
-	o := usable[len(usable)-1-c.object%min(len(usable), 6)]
-	return o, r.handles[o]
+	return usable[len(usable)-1-c.object%min(len(usable), 6)]
 }
 
 // same compares an error with the code that the model wants.
@@ -179,6 +221,11 @@ func (r *runner) label(n int) string { return fmt.Sprintf("%slabel %d", r.prefix
 func (r *runner) add(o *object, h pkcs11.ObjectHandle) {
 	r.handles[o] = h
 	r.byTag[o.tag] = o
+	at := origin{r.number, 1}
+	for r.origins[at] != nil {
+		at.n++
+	}
+	r.origins[at], o.origin = o, at
 }
 
 // fresh reports a handle that was given before: handles are never used twice.
@@ -236,7 +283,7 @@ func init() {
 			want := r.w.open(rw)
 			se, err := r.module.OpenSession(r.ctx, r.slot, flags)
 			if err == nil {
-				r.sessions = append(r.sessions, se)
+				r.sessions, r.openers = append(r.sessions, se), append(r.openers, r.number)
 			}
 			return r.same(err, want)
 		}},
@@ -356,7 +403,7 @@ func init() {
 		"Digest":      {weight: 4, run: func(r *runner, c call, s *session, se cryptoki.Session) error { return r.digest(c, s, se, false) }},
 		"DigestFinal": {weight: 4, run: func(r *runner, c call, s *session, se cryptoki.Session) error { return r.digest(c, s, se, true) }},
 		"SignInit": {weight: 10, run: func(r *runner, c call, s *session, se cryptoki.Session) error {
-			o, h := r.key(c, pkcs11.CKO_PRIVATE_KEY)
+			o, h := r.choose(c, func() *object { return r.key(c, pkcs11.CKO_PRIVATE_KEY) })
 			if o == nil {
 				return nil
 			}
@@ -370,15 +417,18 @@ func init() {
 		"Sign":      {weight: 6, run: func(r *runner, c call, s *session, se cryptoki.Session) error { return r.sign(c, s, se, false) }},
 		"SignFinal": {weight: 3, run: func(r *runner, c call, s *session, se cryptoki.Session) error { return r.sign(c, s, se, true) }},
 		"VerifyInit": {weight: 8, run: func(r *runner, c call, s *session, se cryptoki.Session) error {
-			o, h := r.key(c, pkcs11.CKO_PUBLIC_KEY)
-			if n := len(r.made); n > 0 && c.d%2 == 0 {
-				// The key of a signature that there is.
-				for _, k := range r.w.objects {
-					if k.valid && k.class == pkcs11.CKO_PUBLIC_KEY && k.pair == r.made[n-1].pair {
-						o, h = k, r.handles[k]
+			o, h := r.choose(c, func() *object {
+				o := r.key(c, pkcs11.CKO_PUBLIC_KEY)
+				if n := len(r.made); n > 0 && c.d%2 == 0 {
+					// The key of a signature that there is.
+					for _, k := range r.w.objects {
+						if k.valid && k.class == pkcs11.CKO_PUBLIC_KEY && k.pair == r.made[n-1].pair {
+							o = k
+						}
 					}
 				}
-			}
+				return o
+			})
 			if o == nil {
 				return nil
 			}
@@ -665,7 +715,7 @@ func random(rnd *rand.Rand, n int, shared bool) []call {
 	}
 	calls := make([]call, 0, n)
 	add := func(op string, session int) {
-		calls = append(calls, call{op: op, session: session, object: rnd.IntN(64),
+		calls = append(calls, call{op: op, number: len(calls) + 1, session: session, object: rnd.IntN(64),
 			a: rnd.IntN(256), b: rnd.IntN(256), c: rnd.IntN(256), d: rnd.IntN(256)})
 	}
 	for len(calls) < n {
