@@ -91,12 +91,12 @@ func FuzzServer(f *testing.F) {
 		done := make(chan error, 1)
 		go func() { done <- s.ServeConn(server) }()
 		go io.Copy(io.Discard, client)
-		client.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		client.SetWriteDeadline(time.Now().Add(wait))
 		client.Write(b)
 		client.Close()
 		select {
 		case <-done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * wait):
 			t.Fatal("the server does not let go of a client that is gone")
 		}
 	})
@@ -125,7 +125,7 @@ func FuzzClient(f *testing.F) {
 	f.Add(byte(2), answer(callSign, func(w *writer) { w.bytes(make([]byte, 64)) }))
 	f.Add(byte(1), answer(callDeriveKey, func(w *writer) { w.uint64(7) }))
 	f.Fuzz(func(t *testing.T, version byte, body []byte) {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		defer cancel()
 		c, err := NewClient(ctx, func(context.Context) (io.ReadWriteCloser, error) {
 			client, server := net.Pipe()

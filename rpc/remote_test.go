@@ -59,10 +59,18 @@ func remote(t testing.TB, opts *rpc.ClientOptions) *rpc.Client {
 	token.Close()
 	require.NoError(t, first.Close())
 	// SoftHSM2 gives the token's slot its lasting number when it starts.
-	m, err := rpc.Remote(t.Context(), softHSM, opts)
+	ctx, cancel := patient(t)
+	defer cancel()
+	m, err := rpc.Remote(ctx, softHSM, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { m.Close() })
 	return m
+}
+
+// patient is a context for a call that succeeds, whatever the timeout of the module
+// is: the machine may be slow.
+func patient(t testing.TB) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), time.Minute)
 }
 
 // tokenOf returns the token of a module.
@@ -217,20 +225,20 @@ func TestRemoteCrashBetweenCalls(t *testing.T) {
 
 // A module that hangs is killed when its time is over.
 func TestRemoteHang(t *testing.T) {
-	ctx := t.Context()
 	m := remote(t, &rpc.ClientOptions{Timeout: 300 * time.Millisecond})
-	require.NoError(t, retry(ctx, m))
 	pid := m.PID()
 	signal(t, pid, syscall.SIGSTOP)
-	_, err := m.Info(ctx)
+	_, err := m.Info(t.Context())
 	require.ErrorIs(t, err, pkcs11.CKR_DEVICE_ERROR)
 	require.ErrorContains(t, err, "300ms")
 	gone(t, pid)
-	require.NoError(t, retry(ctx, m))
+	require.NoError(t, retry(t, m))
 }
 
-// retry asks until the module has been fast enough: the machine may be slow.
-func retry(ctx context.Context, m *rpc.Client) (err error) {
+// retry asks a module that has gone: the first call may be the one that notices.
+func retry(t testing.TB, m *rpc.Client) (err error) {
+	ctx, cancel := patient(t)
+	defer cancel()
 	for range 20 {
 		if _, err = m.Info(ctx); err == nil {
 			return nil
@@ -239,28 +247,36 @@ func retry(ctx context.Context, m *rpc.Client) (err error) {
 	return err
 }
 
-// The caller's deadline ends a call. The module is killed only after its own time,
-// since the caller may have been in a hurry.
+// hurry asks with a deadline that a module that is stopped does not keep.
+func hurry(t testing.TB, m *rpc.Client) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := m.Info(ctx)
+	return err
+}
+
+// The caller's deadline ends a call, and not the module: the caller may have been in
+// a hurry.
 func TestRemoteDeadline(t *testing.T) {
-	m := remote(t, &rpc.ClientOptions{Timeout: 2 * time.Second})
+	m := remote(t, nil)
 	pid := m.PID()
 	signal(t, pid, syscall.SIGSTOP)
-	ask := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		_, err := m.Info(ctx)
-		return err
-	}
-	err := ask()
+	err := hurry(t, m)
 	require.ErrorIs(t, err, pkcs11.CKR_FUNCTION_CANCELED)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	signal(t, pid, syscall.SIGCONT)
 	_, err = m.Info(t.Context())
 	require.NoError(t, err, "the late answer was taken for that of this call")
 	require.Equal(t, pid, m.PID())
+}
 
+// A module that has answered nobody within its own time is killed, however little
+// time the callers give it.
+func TestRemoteDeadlines(t *testing.T) {
+	m := remote(t, &rpc.ClientOptions{Timeout: 300 * time.Millisecond})
+	pid := m.PID()
 	signal(t, pid, syscall.SIGSTOP)
-	require.Eventually(t, func() bool { ask(); return m.PID() != pid }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { hurry(t, m); return m.PID() != pid }, time.Minute, time.Millisecond)
 	gone(t, pid)
 }
 
@@ -420,7 +436,7 @@ func TestRemoteLeavesNothing(t *testing.T) {
 		pid := m.PID()
 		signal(t, pid, syscall.SIGKILL)
 		gone(t, pid)
-		require.NoError(t, retry(t.Context(), m))
+		require.NoError(t, retry(t, m))
 	}
 	require.NoError(t, m.Close())
 	// The condition has a goroutine of its own.

@@ -21,7 +21,7 @@ func TestNothingIsLeft(t *testing.T) {
 		return len(list)
 	}
 	connect(t, path).Close()
-	require.Eventually(t, func() bool { return s.Connections() == 0 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Connections() == 0 }, wait, time.Millisecond)
 	goroutines, files := runtime.NumGoroutine(), descriptors()
 	open := request(callOpenSession, func(w *writer) { w.uint64(1); w.uint64(6) })
 	random := request(callGenerateRandom, func(w *writer) { w.uint64(1); w.uint32(100) })
@@ -34,5 +34,5 @@ func TestNothingIsLeft(t *testing.T) {
 	require.Eventually(t, func() bool {
 		// The watch of all connections goes when it sees that there are none.
 		return s.Connections() == 0 && runtime.NumGoroutine() <= goroutines+1 && descriptors() <= files
-	}, 20*time.Second, 5*time.Millisecond)
+	}, wait, 5*time.Millisecond)
 }
