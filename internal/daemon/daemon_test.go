@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// wait is how long something may take that must happen.
+const wait = time.Minute
+
 // A log is one that several goroutines write.
 type log struct {
 	mu sync.Mutex
@@ -83,7 +86,7 @@ func start(t *testing.T, c *Config) *running {
 		hup <- struct{}{}
 	}
 	t.Cleanup(func() { require.NoError(t, r.stop()) })
-	require.Eventually(t, func() bool { return alive(&net.UnixAddr{Name: c.Socket, Net: "unix"}) == nil }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return alive(&net.UnixAddr{Name: c.Socket, Net: "unix"}) == nil }, wait, time.Millisecond)
 	return r
 }
 
@@ -191,7 +194,7 @@ func TestReload(t *testing.T) {
 	first := serial(before)
 
 	d.reload(&Config{Socket: d.socket, Tokens: []Token{{Name: b}}})
-	require.Eventually(t, func() bool { return strings.Contains(d.log.String(), "configuration reloaded") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(d.log.String(), "configuration reloaded") }, wait, time.Millisecond)
 	after := dial(t, d.socket)
 	require.NotEqual(t, first, serial(after))
 	require.NoError(t, s.Login(ctx, pkcs11.CKU_USER, userPIN), "the client of before")
@@ -201,11 +204,11 @@ func TestReload(t *testing.T) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return len(d.tokens) == 1
-	}, 10*time.Second, time.Millisecond, "the token that is gone is closed with its last client")
+	}, wait, time.Millisecond, "the token that is gone is closed with its last client")
 
 	// A configuration that does not open changes nothing.
 	d.reload(&Config{Socket: d.socket, Tokens: []Token{{Name: "soft:dir=" + t.TempDir() + "/none"}}})
-	require.Eventually(t, func() bool { return strings.Contains(d.log.String(), "stays as it was") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(d.log.String(), "stays as it was") }, wait, time.Millisecond)
 	require.NotEqual(t, first, serial(dial(t, d.socket)))
 }
 
@@ -274,7 +277,7 @@ func TestMetrics(t *testing.T) {
 		_, address, _ = strings.Cut(d.log.String(), "msg=metrics address=")
 		address, _, _ = strings.Cut(address, "\n")
 		return address != ""
-	}, 10*time.Second, time.Millisecond)
+	}, wait, time.Millisecond)
 	c := dial(t, d.socket)
 	s, err := c.OpenSession(ctx, 1, rw)
 	require.NoError(t, err)
@@ -288,10 +291,12 @@ func TestMetrics(t *testing.T) {
 		require.NoError(t, err)
 		return string(b)
 	}
-	// The call is counted when the client has its answer already.
+	// The call is counted when the client has its answer already, and the client that
+	// has looked whether the daemon is alive may not have gone for it yet.
 	require.Eventually(t, func() bool {
-		return strings.Contains(get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), `cryptoki_calls_total{call="C_Login",code="CKR_PIN_INCORRECT"} 1`)
-	}, 10*time.Second, time.Millisecond)
+		page := get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+		return strings.Contains(page, `cryptoki_calls_total{call="C_Login",code="CKR_PIN_INCORRECT"} 1`) && strings.Contains(page, "cryptoki_connections 1\n")
+	}, wait, time.Millisecond)
 	page := get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
 	require.True(t, strings.HasPrefix(page, "HTTP/1.1 200 OK\r\n"))
 	for _, want := range []string{
