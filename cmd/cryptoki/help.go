@@ -235,4 +235,6 @@ added. Errors and notes go to standard error, each in a line that begins with ` 
 **The exit status** is 0, 1 for an error, 2 for a command line that is wrong, 3 if ` + "`--all`" + ` was given and
 objects could not be moved (backup, restore, migrate). After an error the token holds what it held
 before, unless the message says otherwise; a wrong PIN counts.
+SIGINT and SIGTERM end a command as soon as the device has answered; sent again, they end it at once,
+which is like a power cut: nothing that was there is lost.
 `

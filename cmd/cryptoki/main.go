@@ -17,6 +17,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second one ends the program, whatever it waits for
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, pins: newPins()}
 	status := a.main(ctx, os.Args[1:])
 	stop()

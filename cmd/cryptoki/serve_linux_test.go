@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -109,6 +110,40 @@ func TestServeUnderSystemd(t *testing.T) {
 	_, err = c.TokenInfo(t.Context(), 1)
 	require.Error(t, err)
 	c.Close()
+}
+
+// A device that never answers holds a command, but not against a second signal.
+func TestSignals(t *testing.T) {
+	program, err := exec.LookPath("cryptoki")
+	require.NoError(t, err)
+	socket := filepath.Join(t.TempDir(), "tpm")
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	defer l.Close()
+	cmd := proc.Command(t, program, "list", "-t", "tpm:dir="+t.TempDir()+";swtpm=unix:"+socket)
+	require.NoError(t, cmd.Start())
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	c, err := l.Accept()
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = io.ReadFull(c, make([]byte, 10))
+	require.NoError(t, err, "the header of a command")
+	// The program is not seen to have taken the first one: so many until it ends.
+	again, late := time.NewTicker(10*time.Millisecond), time.After(time.Minute)
+	defer again.Stop()
+	for {
+		select {
+		case err := <-done:
+			status := err.(*exec.ExitError).Sys().(syscall.WaitStatus)
+			require.True(t, status.Signaled() && status.Signal() == syscall.SIGTERM, "%v", err)
+			return
+		case <-again.C:
+			cmd.Process.Signal(syscall.SIGTERM)
+		case <-late:
+			t.Fatal("it waits for the device still")
+		}
+	}
 }
 
 // The units that the documentation offers name what the command has.
