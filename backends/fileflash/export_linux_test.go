@@ -12,3 +12,10 @@ type DatedFile = datedFile
 
 // OpenDir is the operating system's directory.
 func OpenDir(path string, create bool) (FS, error) { return openDir(path, create) }
+
+// SetFileClock replaces the clock of the times of changes.
+func SetFileClock(clock func() int64) (restore func()) {
+	old := fileClock
+	fileClock = clock
+	return func() { fileClock = old }
+}

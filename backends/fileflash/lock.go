@@ -100,6 +100,10 @@ func (s *Store) look() error {
 // count it in ticks of up to 10 ms.
 var settledAge = 100 * time.Millisecond
 
+// fileClock is the clock of those times, in Unix nanoseconds. A later change has no
+// earlier time than it says now.
+var fileClock = readFileClock
+
 // quiet reports, cheaply, that nobody has written. The caller holds mu.
 func (s *Store) quiet() bool {
 	if s.closed || s.log == nil {
@@ -125,7 +129,8 @@ func (s *Store) quiet() bool {
 	if changed != 0 && changed == s.quietSince.Load() {
 		return true
 	}
-	old := changed%int64(time.Second) != 0 && time.Since(time.Unix(0, changed)) > settledAge
+	old := changed%int64(time.Second) != 0 && time.Since(time.Unix(0, changed)) > settledAge &&
+		fileClock()-changed > int64(settledAge)
 	quiet, err := s.img.quiet(s.log)
 	if !quiet || err != nil {
 		return false
