@@ -143,7 +143,7 @@ func TestDiagnose(t *testing.T) {
 			edit(t, dir, func(log []byte) []byte { log[32+17] ^= 1; return log })
 		}, []string{"problem log", "is damaged: record is damaged at offset 32", "backup"}, nil},
 		{"a damaged record", func(t *testing.T, dir string) {
-			edit(t, dir, func(log []byte) []byte { log[strings.Index(string(log), "bbb")] ^= 1; return log })
+			edit(t, dir, func(log []byte) []byte { log[strings.Index(string(log), "bbbbbbbb")] ^= 1; return log })
 		}, []string{"problem record", "record b: record is damaged", "save it again"}, all},
 		{"a torn tail", func(t *testing.T, dir string) {
 			edit(t, dir, func(log []byte) []byte { return bytes.TrimRight(log, "\x00")[:len(bytes.TrimRight(log, "\x00"))-9] })
