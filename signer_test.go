@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki"
+	"github.com/go-cryptoki/cryptoki/internal/keys"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -319,11 +320,16 @@ func TestDecrypter(t *testing.T) {
 	if _, err := d.Decrypt(rand.Reader, oaep, &rsa.OAEPOptions{Hash: crypto.SHA256}); !errors.Is(err, pkcs11.CKR_ENCRYPTED_DATA_INVALID) {
 		t.Errorf("OAEP with another label: error %v", err)
 	}
+	// What OAEP pads may by chance be padded for PKCS #1, too; this never is.
+	bad, err := keys.Encrypt(pub, &pkcs11.Mechanism{Type: pkcs11.CKM_RSA_X_509}, append([]byte{0, 2}, bytes.Repeat([]byte{7}, 254)...))
+	if err != nil {
+		t.Fatal(err)
+	}
 	// With a session key nobody learns whether the padding was right.
 	for name, opts := range map[string]*rsa.PKCS1v15DecryptOptions{"of another length": {SessionKeyLen: 32}, "badly padded": {SessionKeyLen: 16}} {
 		in := pkcs1
 		if name == "badly padded" {
-			in = oaep
+			in = bad
 		}
 		a, err := d.Decrypt(rand.Reader, in, opts)
 		b, err2 := d.Decrypt(rand.Reader, in, opts)

@@ -137,6 +137,7 @@ func TestDecrypt(t *testing.T) {
 	oaep := func(hash pkcs11.MechanismType, mgf pkcs11.MGFType, label string) *pkcs11.Mechanism {
 		return &pkcs11.Mechanism{Type: pkcs11.CKM_RSA_PKCS_OAEP, Params: &pkcs11.OAEPParams{HashAlg: hash, MGF: mgf, Source: pkcs11.CKZ_DATA_SPECIFIED, Label: []byte(label)}}
 	}
+	raw := &pkcs11.Mechanism{Type: pkcs11.CKM_RSA_X_509}
 	for _, m := range []*pkcs11.Mechanism{
 		{Type: pkcs11.CKM_RSA_PKCS},
 		oaep(pkcs11.CKM_SHA256, pkcs11.CKG_MGF1_SHA256, ""),
@@ -150,9 +151,25 @@ func TestDecrypt(t *testing.T) {
 			if err != nil || string(got) != plain {
 				t.Errorf("%v: %q, %v; want %q", m.Type, got, err, plain)
 			}
-			c[17] ^= 1
-			if _, err := d.Decrypt(ctx, m, c); err != errDecrypt {
-				t.Errorf("%v, damaged: %v", m.Type, err)
+			damaged := [][]byte{c}
+			if c[17] ^= 1; m.Type == pkcs11.CKM_RSA_PKCS {
+				// That may be padded right, by chance. These are not: as for a signature,
+				// with too little padding, and with no end of it.
+				damaged = nil
+				for _, block := range [][]byte{
+					padded([]byte(plain)),
+					append(append([]byte{0, 2}, bytes.Repeat([]byte{7}, 7)...), make([]byte, 247)...),
+					append([]byte{0, 2}, bytes.Repeat([]byte{7}, 254)...),
+				} {
+					c, err := keys.Encrypt(public, raw, block)
+					must(t, err)
+					damaged = append(damaged, c)
+				}
+			}
+			for i, c := range damaged {
+				if _, err := d.Decrypt(ctx, m, c); err != errDecrypt {
+					t.Errorf("%v, damaged (%d): %v", m.Type, i, err)
+				}
 			}
 			if _, err := d.Decrypt(ctx, m, bytes.Repeat([]byte{0xff}, 256)); err != errDecrypt {
 				t.Errorf("%v, not below the modulus: %v", m.Type, err)
@@ -166,7 +183,6 @@ func TestDecrypt(t *testing.T) {
 	if _, err := d.Decrypt(ctx, oaep(pkcs11.CKM_SHA256, pkcs11.CKG_MGF1_SHA256, "two"), c); err != errDecrypt {
 		t.Errorf("another label: %v", err)
 	}
-	raw := &pkcs11.Mechanism{Type: pkcs11.CKM_RSA_X_509}
 	block := append([]byte{0}, bytes.Repeat([]byte{7}, 255)...)
 	c, err = keys.Encrypt(public, raw, block)
 	must(t, err)
