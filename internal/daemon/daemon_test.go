@@ -311,9 +311,11 @@ func TestMetrics(t *testing.T) {
 	require.True(t, strings.HasPrefix(get("GET / HTTP/1.1\r\n\r\n"), "HTTP/1.1 404 "))
 	get("garbage\r\n\r\n")
 
-	log := d.log.String()
-	require.Contains(t, log, "level=WARN msg=call name=C_Login")
-	require.NotContains(t, log, "wrong-one")
+	// A call is logged after it is counted.
+	require.Eventually(t, func() bool {
+		return strings.Contains(d.log.String(), "level=WARN msg=call name=C_Login")
+	}, wait, time.Millisecond)
+	require.NotContains(t, d.log.String(), "wrong-one")
 }
 
 // What is wrong with a configuration is said with the cure.
