@@ -27,7 +27,11 @@ import (
 // The test binary is another process, when it is told so.
 func TestMain(m *testing.M) {
 	if socket := os.Getenv("TPM_TEST_SOCKET"); socket != "" {
-		if err := child(socket, os.Getenv("TPM_TEST_DIR")); err != nil {
+		dial := tpm.Swtpm("unix", socket)
+		if os.Getenv("TPM_TEST_HOLDS") != "" {
+			dial = held(dial)
+		}
+		if err := child(dial, os.Getenv("TPM_TEST_DIR")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -37,13 +41,13 @@ func TestMain(m *testing.M) {
 }
 
 // child signs with all keys of a token, in turn, until somebody ends it.
-func child(socket, dir string) error {
+func child(dial tpm.Dialer, dir string) error {
 	store, err := fileflash.Open(dir, nil)
 	if err != nil {
 		return err
 	}
 	ctx := context.Background()
-	token, err := tpm.New(ctx, nil, store, tpm.Cheap(tpm.Options{Dial: tpm.Swtpm("unix", socket)}))
+	token, err := tpm.New(ctx, nil, store, tpm.Cheap(tpm.Options{Dial: dial}))
 	if err != nil {
 		return err
 	}
@@ -81,10 +85,10 @@ type process struct {
 	in  *os.File
 }
 
-func start(t testing.TB, socket, dir string) process {
+func start(t testing.TB, socket, dir string, more ...string) process {
 	t.Helper()
 	cmd := proc.Command(t, os.Args[0])
-	cmd.Env = append(os.Environ(), "TPM_TEST_SOCKET="+socket, "TPM_TEST_DIR="+dir)
+	cmd.Env = append(append(os.Environ(), "TPM_TEST_SOCKET="+socket, "TPM_TEST_DIR="+dir), more...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -131,7 +135,7 @@ func TestKilledProcess(t *testing.T) {
 	foreign := somebodyElse(t, sim)
 	for range 4 { // more often than there are sessions
 		sim.Disconnect()
-		p := start(t, sim.Socket(), dir)
+		p := start(t, sim.Socket(), dir, "TPM_TEST_HOLDS=1") // or it would have given the TPM to others
 		p.signed(t)
 		require.NoError(t, p.Process.Kill())
 		p.Wait()

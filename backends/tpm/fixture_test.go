@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport"
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-cryptoki/cryptoki/backends/tpm"
@@ -58,6 +59,18 @@ func softwareKey(t testing.TB) (*ecdsa.PrivateKey, *tpm2.TPMTPublic, *tpm2.TPMTS
 		Sensitive:     tpm2.NewTPMUSensitiveComposite(tpm2.TPMAlgECC, &tpm2.TPM2BECCParameter{Buffer: secret}),
 	}
 	return key, public, sensitive
+}
+
+// held is a Dialer of a connection that the token keeps until it is closed. One of
+// Swtpm it gives to others as soon as it has rested for a moment.
+func held(dial tpm.Dialer) tpm.Dialer {
+	return func(ctx context.Context) (transport.TPMCloser, error) {
+		conn, err := dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return struct{ transport.TPMCloser }{conn}, nil
+	}
 }
 
 // joined returns the labels of objects, sorted.

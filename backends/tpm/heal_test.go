@@ -51,7 +51,7 @@ func TestRestartBehindASocket(t *testing.T) {
 	sim := patient(t)
 	sim.Disconnect()
 	var said logbook
-	token := initialized(t, nil, new(pal.Mem), tpm.Options{Dial: tpm.Swtpm("unix", sim.Socket()), Log: said.log})
+	token := initialized(t, nil, new(pal.Mem), tpm.Options{Dial: held(tpm.Swtpm("unix", sim.Socket())), Log: said.log})
 	key := newEC(t, token, "key")
 	sign(t, key)
 	sim.Kill()
