@@ -20,6 +20,7 @@ type Hub struct {
 	listener net.Listener
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
+	over     bool // no more are taken
 }
 
 // NewHub serves on a socket in the directory of tpm. open is called for each
@@ -42,6 +43,9 @@ func NewHub(t testing.TB, tpm *TPM, open func() transport.TPM) *Hub {
 			}
 			h.mu.Lock()
 			h.conns[conn] = true
+			if h.over { // it came while the test ended
+				conn.Close()
+			}
 			h.mu.Unlock()
 			serving.Go(func() {
 				h.serve(conn, open())
@@ -50,6 +54,9 @@ func NewHub(t testing.TB, tpm *TPM, open func() transport.TPM) *Hub {
 	})
 	t.Cleanup(func() {
 		listener.Close()
+		h.mu.Lock()
+		h.over = true
+		h.mu.Unlock()
 		h.Hangup()
 		serving.Wait()
 	})
