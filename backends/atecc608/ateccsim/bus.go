@@ -224,17 +224,30 @@ func (c *Chip) read(addr uint16, r []byte) (m remark, err error) {
 	f := c.opts.Faults
 	n := copy(r, c.out[min(c.outPos, len(c.out)):])
 	c.outPos = min(c.outPos+len(r), len(c.out))
+	damaged := false
 	if n > 0 && f.fires(ShortRead, c.op) {
-		n = f.below(n)
+		n, damaged = f.below(n), true
 	}
 	for i := n; i < len(r); i++ {
 		r[i] = 0xFF
 	}
 	if n > 0 && f.fires(CorruptOut, c.op) {
 		f.flip(r[:n])
+		damaged = true
+	}
+	if damaged {
+		show(r)
 	}
 	c.spend(byteBits*len(r) + stopBits)
 	return m, nil
+}
+
+// show has the CRC tell of damage: one answer in 65536 has the right one by chance,
+// which no host could notice.
+func show(r []byte) {
+	if n := int(r[0]); n > 3 && n <= len(r) && checkCRC(r[:n]) {
+		r[n-1] ^= 0x80
+	}
 }
 
 // tick lets the watchdog act if its time has come.

@@ -131,6 +131,34 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestDamageShows has random numbers whose answers keep the right CRC when they are
+// read short, which one in 65536 does.
+func TestDamageShows(t *testing.T) {
+	for seed := range uint64(2) {
+		n := NewFaults(seed).below(35)
+		if n < 3 {
+			continue // nothing is left to choose
+		}
+		short := bytes.Repeat([]byte{0xFF}, 35)
+		short[0] = 35
+		for v := 0; !checkCRC(short); v++ {
+			if v == 1<<16 {
+				t.Fatalf("seed %d: no two bytes make the CRC right", seed)
+			}
+			short[n-2], short[n-1] = byte(v>>8), byte(v)
+		}
+		s := must(t)(Generic(DefaultSerial, nil))
+		c := newChip(t, s, &Options{Random: bytes.NewReader(append(bytes.Clone(short[1:n]), make([]byte, 33-n+32)...))})
+		wakeUp(t, c)
+		send(t, c, "03 07 1b 00 00 00 24 cd")
+		c.opts.Faults = NewFaults(seed, Rule{Kind: ShortRead, At: 1})
+		r := make([]byte, 35)
+		if err := c.Tx(c.addr, nil, r); err != nil || !bytes.Equal(r[:n], short[:n]) || checkCRC(r) {
+			t.Errorf("seed %d: % x, %v, of which %d bytes were to be right", seed, r, err, n)
+		}
+	}
+}
+
 // TestPowerCutTearsAWrite cuts the power before each byte of a block.
 func TestPowerCutTearsAWrite(t *testing.T) {
 	block := bytes.Repeat([]byte{0x5A}, 32)
