@@ -17,11 +17,19 @@ import (
 // serve lets c be reached on a socket until the test ends.
 func serve(t testing.TB, c *Chip) (address string) {
 	t.Helper()
+	address, _ = serveAndTell(t, c)
+	return address
+}
+
+// serveAndTell is serve that tells of each connection that the server has left.
+func serveAndTell(t testing.TB, c *Chip) (address string, left <-chan struct{}) {
+	t.Helper()
 	address = filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", address)
+	inner, err := net.Listen("unix", address)
 	if err != nil {
 		t.Fatal(err)
 	}
+	l := teller{inner, make(chan struct{}, 100)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- Serve(ctx, l, c) }()
@@ -31,7 +39,32 @@ func serve(t testing.TB, c *Chip) (address string) {
 			t.Error(err)
 		}
 	})
-	return address
+	return address, l.left
+}
+
+// A teller is a listener that tells when a connection is closed on this side.
+type teller struct {
+	net.Listener
+	left chan struct{}
+}
+
+func (l teller) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return told{conn, sync.OnceFunc(func() { l.left <- struct{}{} })}, nil
+}
+
+type told struct {
+	net.Conn
+	tell func()
+}
+
+func (c told) Close() error {
+	err := c.Conn.Close()
+	c.tell()
+	return err
 }
 
 func dial(t testing.TB, address string) *Remote {
@@ -131,17 +164,17 @@ func TestBadFraming(t *testing.T) {
 // client finds the chip as a master finds it on a wire, and gets along.
 func TestClientDies(t *testing.T) {
 	c := newChip(t, Blank(DefaultSerial), nil)
-	address := serve(t, c)
-	for _, request := range []string{
-		"57", "57 60 08", "57 60 0800 03 0730", // a part of a request never reaches the bus
-		"57 00 0100 00 57 60 0300 03 0730",              // a part of a command does
-		"57 00 0100 00 57 60 0800 03073000 0000035d 52", // an answer is not fetched
+	address, left := serveAndTell(t, c)
+	for _, tt := range []struct{ request, reply string }{
+		{"57", ""}, {"57 60 08", ""}, {"57 60 0800 03 0730", ""}, // a part of a request never reaches the bus
+		{"57 00 0100 00 57 60 0300 03 0730", "01"},              // a part of a command does
+		{"57 00 0100 00 57 60 0800 03073000 0000035d 52", "01"}, // an answer is not fetched
 	} {
+		request := tt.request
 		conn := raw(t, address)
-		if _, err := conn.Write(unhex(t, request)); err != nil {
-			t.Fatal(err)
-		}
+		exchange(t, conn, request, tt.reply)
 		_ = conn.Close()
+		<-left // or what it has sent would come in between
 		b := dial(t, address)
 		_ = b.Tx(0, []byte{0}, nil)
 		_ = b.Tx(0x60, []byte{wordReset}, nil)
