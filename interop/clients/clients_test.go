@@ -5,7 +5,6 @@ package clients
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -95,7 +94,7 @@ func waitFor(t *testing.T, path string) {
 			c.Close()
 		}
 		return err == nil
-	}, 20*time.Second, 5*time.Millisecond, "nobody listens on %s", path)
+	}, 2*time.Minute, 5*time.Millisecond, "nobody listens on %s", path)
 }
 
 // served is a token of ours behind cryptoki serve.
@@ -243,6 +242,10 @@ func compare(t *testing.T, want, got string, targets []target, outcomes [][]outc
 	}
 }
 
+// patience is what a script may take: some seconds, on a machine that does nothing
+// else.
+const patience = 3 * time.Minute
+
 // run runs a row's script for a target.
 func run(t *testing.T, tg target, r row, dir string, ca *authority) error {
 	t.Helper()
@@ -251,7 +254,7 @@ func run(t *testing.T, tg target, r row, dir string, ca *authority) error {
 		return err
 	}
 	// A program that hangs is killed with everything that it started.
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", prelude+r.script)
 	cmd.Dir = work
@@ -267,7 +270,7 @@ func run(t *testing.T, tg target, r row, dir string, ca *authority) error {
 		killGroup(cmd)
 	}
 	if ctx.Err() != nil {
-		err = errors.New("it took longer than 40 seconds")
+		err = fmt.Errorf("it took longer than %v", patience)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, tail(out.String()))

@@ -76,7 +76,7 @@ export OPENSSL_CONF=/dev/null
 # engine runs a program with OpenSSL's engine for the module.
 engine() { OPENSSL_CONF=$PWD/openssl.cnf "$@"; }
 # up waits for a server on $PORT.
-up() { for i in $(seq 200); do (exec 3<>/dev/tcp/127.0.0.1/$PORT) 2>/dev/null && return; sleep 0.05; done; echo "nobody listens"; return 1; }
+up() { for i in $(seq 1200); do (exec 3<>/dev/tcp/127.0.0.1/$PORT) 2>/dev/null && return; sleep 0.05; done; echo "nobody listens"; return 1; }
 # mutual starts a TLS server that wants a certificate of the CA.
 mutual() {
 	openssl s_server -www -accept 127.0.0.1:$PORT -cert "$CA/server.pem" -key "$CA/server.key" \

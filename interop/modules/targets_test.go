@@ -3,6 +3,7 @@ package modules
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -99,11 +100,17 @@ func abrmd(t *testing.T, tcti string) string {
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, busConfig, address), 0o600))
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path="+address)
 	daemon(t, need.Program(t, "dbus-daemon", "dbus-daemon"), "--config-file="+config, "--nofork", "--nopidfile")
-	require.Eventually(t, func() bool { _, err := os.Stat(address); return err == nil }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("unix", address) // the socket is there before the daemon listens on it
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}, 2*time.Minute, 10*time.Millisecond)
 	daemon(t, need.Program(t, "tpm2-abrmd", "tpm2-abrmd"), "--session", "--allow-root", "--tcti="+tcti)
 	require.Eventually(t, func() bool {
 		return proc.Command(t, "tpm2_getcap", "-T", "tabrmd:bus_type=session", "handles-transient").Run() == nil
-	}, 30*time.Second, 50*time.Millisecond)
+	}, 2*time.Minute, 50*time.Millisecond)
 	return "tabrmd:bus_type=session"
 }
 

@@ -188,7 +188,7 @@ func short(tb testing.TB) string {
 
 func listening(tb testing.TB, socket string) {
 	tb.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		c, err := net.Dial("unix", socket)
 		if err == nil {
 			c.Close()
