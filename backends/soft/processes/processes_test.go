@@ -39,7 +39,6 @@ func TestMain(m *testing.M) {
 var children = map[string]func(ctx context.Context, args []string) error{
 	"change": childChange,
 	"model":  childModel,
-	"sign":   childSign,
 	"hold":   childHold,
 }
 

@@ -20,6 +20,8 @@ import (
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
+func init() { children["sign"] = childSign }
+
 // childSign signs with a token that it must not be able to change. With a second
 // argument it makes the directory a read-only mount first, where it has mounts
 // of its own.
