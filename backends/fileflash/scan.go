@@ -48,6 +48,7 @@ func (m *image) apply(name string, put bool, p place) {
 // many, it does so while more of them are read.
 type applier struct {
 	m     *image
+	size  int64  // of the log
 	names []byte // of the changes, one behind the other
 	list  []scanned
 	queue chan chunk // nil as long as there were few
@@ -70,9 +71,17 @@ type chunk struct {
 // all but one of them are gone.
 const chunkLen = 256
 
+// maxHint bounds what is made because of the size of a file alone.
+const maxHint = 1 << 16
+
 func (a *applier) add(c headChange, p place) {
 	if len(a.list) == chunkLen {
 		if a.queue == nil {
+			if len(a.m.records) == 0 {
+				// So many are to be expected, if half of what was written is alive.
+				n := a.size * chunkLen / p.off / 2
+				a.m.records = make(map[string]place, min(n, maxHint))
+			}
 			a.queue, a.done = make(chan chunk, 4), make(chan struct{})
 			go func() {
 				defer close(a.done)
@@ -137,7 +146,7 @@ func readHeader(f io.ReaderAt, size int64) (*image, error) {
 // extend reads the entries from m.end on, in a file of the given size.
 func (m *image) extend(f io.ReaderAt, size int64) (changed bool, err error) {
 	w := &window{f: f, size: size}
-	a := &applier{m: m}
+	a := &applier{m: m, size: size}
 	defer a.end()
 	for {
 		next, top, err := m.entry(w, m.end, a)
