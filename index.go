@@ -128,20 +128,15 @@ func (x *objectIndex) adoptAll(list []driver.Object, first pkcs11.ObjectHandle) 
 		}
 		return err
 	}
-	identify := func() {
+	each := func(f func(*object)) {
 		for _, o := range objects {
 			if o != nil {
-				x.byDriverID[o.id] = o
+				f(o)
 			}
 		}
 	}
-	link := func() {
-		for _, o := range objects {
-			if o != nil {
-				x.link(o)
-			}
-		}
-	}
+	identify := func() { each(func(o *object) { x.byDriverID[o.id] = o; x.enterCKA(o) }) }
+	link := func() { each(func(o *object) { x.append(o); x.enterLabel(o) }) }
 	if len(list) < 1000 {
 		err := adopt(0, len(list))
 		identify()
@@ -165,6 +160,12 @@ func both(f, g func()) {
 
 // link adds an object to all but byDriverID.
 func (x *objectIndex) link(o *object) {
+	x.append(o)
+	x.enter(o)
+}
+
+// append makes an object the last in the order, and finds it by its handle.
+func (x *objectIndex) append(o *object) {
 	x.byHandle.set(o.handle, o)
 	if o.before = x.last; o.before != nil {
 		o.before.after = o
@@ -172,7 +173,6 @@ func (x *objectIndex) link(o *object) {
 		x.first = o
 	}
 	x.last = o
-	x.enter(o)
 }
 
 func (x *objectIndex) remove(o *object) {
@@ -239,10 +239,12 @@ func (x *objectIndex) removeWhere(cond func(*object) bool) []*object {
 }
 
 func (x *objectIndex) enter(o *object) {
-	st := o.state.Load()
-	join(x.byLabel, st.label, o, labelLinks)
-	join(x.byCKA, st.cka, o, ckaLinks)
+	x.enterLabel(o)
+	x.enterCKA(o)
 }
+
+func (x *objectIndex) enterLabel(o *object) { join(x.byLabel, o.state.Load().label, o, labelLinks) }
+func (x *objectIndex) enterCKA(o *object)   { join(x.byCKA, o.state.Load().cka, o, ckaLinks) }
 
 func (x *objectIndex) leave(o *object) {
 	st := o.state.Load()

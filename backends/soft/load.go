@@ -462,6 +462,7 @@ type decoder struct {
 	t       *Token
 	data    []byte // associated data
 	element element
+	last    *object // that was made
 
 	// Objects come from these, room of them at most, if it is not 0.
 	room    int
@@ -533,9 +534,10 @@ func (d *decoder) decode(name string, b []byte, have *object) (o *object, seq ui
 		return have, seq, changes, nil
 	}
 	o = d.newObject()
-	if err = o.fill(t, name, seq, enc); err != nil {
+	if err = o.fill(t, name, seq, enc, d.last); err != nil {
 		return nil, seq, changes, damaged(name, "%v", err)
 	}
+	d.last = o
 	o.private, o.changes, o.crc, o.checked = private, r.changes(), crc, t.keys != nil
 	if r.flags()&flagSecret != 0 {
 		if have != nil && have.secret != nil && bytes.Equal(have.secret.sealed, r.secret) {
@@ -558,7 +560,7 @@ const (
 // newObject makes an object of its encoded attributes, which it keeps.
 func (t *Token) newObject(name string, seq uint64, enc []byte) (*object, error) {
 	o := new(object)
-	if err := o.fill(t, name, seq, enc); err != nil {
+	if err := o.fill(t, name, seq, enc, nil); err != nil {
 		return nil, err
 	}
 	return o, nil

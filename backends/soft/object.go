@@ -64,8 +64,10 @@ func (o *object) Index() driver.Index {
 	return driver.Index{Class: o.class, KeyType: o.keyType, Token: o.token, Private: o.private, Label: o.label, ID: o.id}
 }
 
-// fill makes o an object of its encoded attributes, which it keeps.
-func (o *object) fill(t *Token, name string, seq uint64, enc []byte) error {
+// fill makes o an object of its encoded attributes, which it keeps. Strings that it
+// has in common with like, which may be nil, are shared: the keys of a pair mostly have
+// the same label and the same id.
+func (o *object) fill(t *Token, name string, seq uint64, enc []byte, like *object) error {
 	s, err := record.Summarize(enc)
 	if err == nil && s.Class == pkcs11.Unavailable {
 		err = errors.New("it has no class")
@@ -75,7 +77,16 @@ func (o *object) fill(t *Token, name string, seq uint64, enc []byte) error {
 	}
 	o.t, o.name, o.seq, o.enc = t, name, seq, enc
 	o.class, o.keyType, o.token, o.private = pkcs11.ObjectClass(s.Class), pkcs11.KeyType(s.KeyType), s.Token, s.Private
-	o.label, o.id = string(s.Label), string(s.ID)
+	if like != nil && like.label == string(s.Label) {
+		o.label = like.label
+	} else {
+		o.label = string(s.Label)
+	}
+	if like != nil && like.id == string(s.ID) {
+		o.id = like.id
+	} else {
+		o.id = string(s.ID)
+	}
 	return nil
 }
 
