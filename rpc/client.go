@@ -52,10 +52,10 @@ func NewClient(ctx context.Context, dial func(ctx context.Context) (io.ReadWrite
 	if opts != nil && opts.Timeout > 0 {
 		c.timeout = opts.Timeout
 	}
-	ctx, cancel := c.limit(ctx)
+	limited, cancel := c.limit(ctx)
 	defer cancel()
-	if _, err := c.connect(ctx); err != nil {
-		return nil, err
+	if _, err := c.connect(limited); err != nil {
+		return nil, c.inTime(ctx, limited, err)
 	}
 	return c, nil
 }
@@ -167,7 +167,7 @@ func (c *Client) greet(ctx context.Context, version uint8) (l *link, again bool,
 		}
 		return nil, false, fmt.Errorf("%w: %w", pkcs11.CKR_DEVICE_REMOVED, err)
 	}
-	stop := context.AfterFunc(ctx, func() { rw.Close() })
+	stop := context.AfterFunc(ctx, func() { abort(rw) })
 	defer stop()
 	hello := []byte{version}
 	if _, err = rw.Write(hello); err == nil {
@@ -192,6 +192,11 @@ func (c *Client) greet(ctx context.Context, version uint8) (l *link, again bool,
 		w.bytes([]byte{0})
 		return nil
 	}, nil)
+	if err != nil && ctx.Err() != nil {
+		abort(rw)
+		l.kill(errLost)
+		return nil, false, fmt.Errorf("C_Initialize: %w", tooLate(ctx))
+	}
 	if err != nil {
 		l.kill(errLost)
 		if p, ok := rw.(*process); ok {
@@ -224,6 +229,22 @@ func (l *link) kill(err error) {
 	if first {
 		l.rw.Close()
 	}
+}
+
+// giveUp is kill for a server that has let its time pass.
+func (l *link) giveUp(err error) {
+	abort(l.rw)
+	l.kill(err)
+}
+
+// abort closes a connection whose other side has let its time pass. A program that
+// hangs does not notice the end of its input, and this one may end before it could
+// make it go: it is killed at once.
+func abort(rw io.Closer) {
+	if p, ok := rw.(*process); ok {
+		p.cmd.Process.Kill()
+	}
+	rw.Close()
 }
 
 // read hands the answers to those who wait for them.
@@ -350,7 +371,7 @@ func (l *link) send(ctx context.Context, w *writer, ch chan []byte) (code uint32
 	var sent atomic.Bool
 	stop := context.AfterFunc(ctx, func() {
 		if !sent.Load() {
-			l.kill(fmt.Errorf("%w: it did not take a call: %w", errLost, ctx.Err()))
+			l.giveUp(fmt.Errorf("%w: it did not take a call: %w", errLost, ctx.Err()))
 		}
 	})
 	defer stop()
@@ -424,9 +445,18 @@ func (c *Client) callOn(ctx context.Context, id callID, build func(*writer) erro
 	defer cancel()
 	l, err := c.connect(ctx)
 	if err != nil {
-		return nil, err
+		return nil, c.inTime(given, ctx, err)
 	}
 	return l, c.finish(given, ctx, l, l.call(ctx, id, build, parse))
+}
+
+// inTime is the error that a call ended with, which says so if our time was over
+// and not the caller's.
+func (c *Client) inTime(given, limited context.Context, err error) error {
+	if limited.Err() == nil || given.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: no answer within %v: it hangs, or needs a longer timeout", pkcs11.CKR_DEVICE_ERROR, c.timeout)
 }
 
 // finish gives a server up that has not answered in our time. The caller's may
@@ -436,11 +466,11 @@ func (c *Client) finish(given, limited context.Context, l *link, err error) erro
 	case err == nil || limited.Err() == nil:
 	case given.Err() != nil:
 		if l.stuck(c.timeout) {
-			l.kill(fmt.Errorf("%w: it has not answered a call within %v", errLost, c.timeout))
+			l.giveUp(fmt.Errorf("%w: it has not answered a call within %v", errLost, c.timeout))
 		}
 	default:
-		err = fmt.Errorf("%w: no answer within %v", pkcs11.CKR_DEVICE_ERROR, c.timeout)
-		l.kill(fmt.Errorf("%w: it had not answered another call within %v", errLost, c.timeout))
+		err = c.inTime(given, limited, err)
+		l.giveUp(fmt.Errorf("%w: it had not answered another call within %v", errLost, c.timeout))
 	}
 	return err
 }
@@ -542,27 +572,29 @@ func (c *Client) InitToken(ctx context.Context, slot pkcs11.SlotID, soPIN []byte
 	if len(label) > 32 {
 		return opErr(op, fmt.Errorf("%w: a token label has at most 32 bytes, not %d", pkcs11.CKR_ARGUMENTS_BAD, len(label)))
 	}
-	ctx, cancel := c.limit(ctx)
+	limited, cancel := c.limit(ctx)
 	defer cancel()
-	l, err := c.connect(ctx)
+	l, err := c.connect(limited)
 	if err != nil {
-		return opErr(op, err)
+		return opErr(op, c.inTime(ctx, limited, err))
 	}
 	if l.version == 0 {
-		return opErr(op, l.call(ctx, callInitToken, func(w *writer) error {
+		err = l.call(limited, callInitToken, func(w *writer) error {
 			w.uint64(uint64(slot))
 			w.bytes(soPIN)
 			// The module on the other side reads 32 bytes.
 			w.array(append([]byte(label), make32(' ')[len(label):]...))
 			return nil
-		}, nil))
+		}, nil)
+	} else {
+		err = l.call(limited, callInitToken2, func(w *writer) error {
+			w.uint64(uint64(slot))
+			w.bytes(soPIN)
+			w.padded(label, 32)
+			return nil
+		}, nil)
 	}
-	return opErr(op, l.call(ctx, callInitToken2, func(w *writer) error {
-		w.uint64(uint64(slot))
-		w.bytes(soPIN)
-		w.padded(label, 32)
-		return nil
-	}, nil))
+	return opErr(op, c.finish(ctx, limited, l, err))
 }
 
 func make32(c byte) []byte {
@@ -604,7 +636,10 @@ func (c *Client) Close() error {
 	if l != nil && l.alive() {
 		ctx, cancel := context.WithTimeout(context.Background(), min(c.timeout, 5*time.Second))
 		defer cancel()
-		l.call(ctx, callFinalize, nil, nil) // the end of the connection says the same
+		// The end of the connection says the same.
+		if l.call(ctx, callFinalize, nil, nil); ctx.Err() != nil {
+			abort(l.rw)
+		}
 	}
 	if l != nil {
 		l.kill(errLost)

@@ -1,5 +1,17 @@
 package rpc
 
+import (
+	"testing"
+	"time"
+)
+
+// SetPatience changes, for a test, how long a program may take to go.
+func SetPatience(t testing.TB, d time.Duration) {
+	old := patience
+	patience = d
+	t.Cleanup(func() { patience = old })
+}
+
 // PID is that of the process behind the client, 0 if there is none now.
 func (c *Client) PID() int {
 	c.mu.Lock()

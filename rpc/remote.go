@@ -89,8 +89,9 @@ type process struct {
 	failed error // the first error of a pipe that nobody had closed
 }
 
-// patience is how long a program may take to go after the end of its input.
-const patience = 2 * time.Second
+// patience is how long a program may take to go after the end of its input. Tests
+// change it.
+var patience = 2 * time.Second
 
 func start(name string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(name, args...), gone: make(chan struct{})}
@@ -119,11 +120,16 @@ func (p *process) Write(b []byte) (int, error) {
 	return n, p.explain(err)
 }
 
+// An explained error says how the program ended already.
+type explained struct{ error }
+
+func (e *explained) Unwrap() error { return e.error }
+
 // explain adds to an error, after which the program is of no use, how it ended
 // and what it said before. It closes the pipes, also for whoever uses the other one
 // at the same time: who finds his closed by that gets the error that was the reason.
 func (p *process) explain(err error) error {
-	if err = p.reason(err); err == nil || errors.Is(err, os.ErrClosed) {
+	if err = p.reason(err); err == nil || errors.Is(err, os.ErrClosed) || errors.As(err, new(*explained)) {
 		return err
 	}
 	p.Close()
@@ -135,7 +141,7 @@ func (p *process) explain(err error) error {
 	if said := p.said.String(); said != "" {
 		err = fmt.Errorf("%w; %s said: %s", err, p.cmd.Path, said)
 	}
-	return err
+	return &explained{err}
 }
 
 // reason returns err, or the first error if err is no more than a consequence.

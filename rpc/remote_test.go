@@ -18,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -304,6 +306,62 @@ func TestRemoteDoesNotRead(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A program that hangs is killed as soon as its time is over: this one may end
+// before it could do so later.
+func TestRemoteHangLeavesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		hang  string // after it has written its number
+		limit time.Duration
+		text  string
+	}{
+		{"before the greeting", "exec sleep 10000", 0, "no answer within 500ms"},
+		{"before it is initialized", "head -c 1; exec sleep 10000", 0, "no answer within 500ms"},
+		{"for the caller", "head -c 1; exec sleep 10000", 500 * time.Millisecond, "context deadline exceeded"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rpc.SetPatience(t, time.Hour)
+			file := filepath.Join(t.TempDir(), "pid")
+			var pid int
+			for pid == 0 { // on a slow machine its time may be over before it has begun
+				ctx := t.Context()
+				if c.limit > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, c.limit)
+					defer cancel()
+				}
+				_, err := rpc.Command(ctx, &rpc.ClientOptions{Timeout: 500 * time.Millisecond}, "/bin/sh", "-c", "echo $$ > "+file+"; "+c.hang)
+				require.ErrorContains(t, err, c.text)
+				text, _ := os.ReadFile(file)
+				pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+			}
+			gone(t, pid)
+		})
+	}
+	t.Run("in a call", func(t *testing.T) {
+		m := remote(t, &rpc.ClientOptions{Timeout: 300 * time.Millisecond})
+		rpc.SetPatience(t, time.Hour)
+		for name, call := range map[string]func() error{
+			"a question":    func() error { _, err := m.Info(t.Context()); return err },
+			"initializing":  func() error { return m.InitToken(t.Context(), 0, []byte("12345678"), "x") },
+			"a slot's call": func() error { return m.CloseAllSessions(t.Context(), 0) },
+		} {
+			require.NoError(t, retry(t, m))
+			pid := m.PID()
+			signal(t, pid, syscall.SIGSTOP)
+			err := call()
+			require.ErrorIs(t, err, pkcs11.CKR_DEVICE_ERROR, name)
+			require.ErrorContains(t, err, "no answer within 300ms", name)
+			gone(t, pid)
+		}
+		require.NoError(t, retry(t, m))
+		pid := m.PID()
+		signal(t, pid, syscall.SIGSTOP)
+		require.NoError(t, m.Close())
+		gone(t, pid)
+	})
+}
+
 // Closing does not wait for a module that hangs, and leaves nothing of it.
 func TestRemoteCloseOfAHungModule(t *testing.T) {
 	m := remote(t, nil)
@@ -375,6 +433,7 @@ func TestCommandSays(t *testing.T) {
 			require.Error(t, err)
 			require.ErrorContains(t, err, c.text)
 			require.Less(t, len(err.Error()), 3000)
+			require.Equal(t, 1, strings.Count(err.Error(), c.text), "%v", err)
 		})
 	}
 	_, err := rpc.Command(t.Context(), nil, filepath.Join(t.TempDir(), "none"))
