@@ -102,6 +102,12 @@ func (t *Token) generateRSA(ctx context.Context, m *pkcs11.Mechanism, public pkc
 	if e := public.Bytes(pkcs11.CKA_PUBLIC_EXPONENT); len(e) > 0 && new(big.Int).SetBytes(e).Cmp(big.NewInt(65537)) != 0 {
 		return nil, fmt.Errorf("soft: %v: %w: keys are generated with 65537 only", pkcs11.CKA_PUBLIC_EXPONENT, pkcs11.CKR_ATTRIBUTE_VALUE_INVALID)
 	}
+	canceled := func() error {
+		return fmt.Errorf("soft: %v: %w: %w", m.Type, pkcs11.CKR_FUNCTION_CANCELED, ctx.Err())
+	}
+	if ctx.Err() != nil {
+		return nil, canceled() // before one is begun that nobody wants
+	}
 	if err := t.draw(make([]byte, 32)); err != nil {
 		return nil, err
 	}
@@ -127,7 +133,7 @@ func (t *Token) generateRSA(ctx context.Context, m *pkcs11.Mechanism, public pkc
 		}
 		return split(r.key)
 	case <-ctx.Done():
-		return nil, fmt.Errorf("soft: %v: %w: %w", m.Type, pkcs11.CKR_FUNCTION_CANCELED, ctx.Err())
+		return nil, canceled()
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
@@ -490,17 +491,45 @@ func TestOpenByName(t *testing.T) {
 	}
 }
 
+// told is a source that says when it is read.
+type told struct {
+	pal.EntropySource
+	read func()
+}
+
+func (s *told) ReadEntropy(b []byte) error {
+	s.read()
+	return s.EntropySource.ReadEntropy(b)
+}
+
+// TestCanceled: an RSA key is not begun if nobody waits for it, and the caller who
+// stops waiting does not wait for the key. The test does, lest it disturb others.
 func TestCanceled(t *testing.T) {
-	token := newToken(t, new(pal.Mem))
-	login(t, token)
-	canceled, cancel := context.WithCancel(ctx)
-	cancel()
-	_, _, err := token.GenerateKeyPair(canceled, &pkcs11.Mechanism{Type: pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN},
-		publicTemplate(pkcs11.CKK_RSA, "x", pkcs11.CKA_MODULUS_BITS, uint64(4096)), privateTemplate(pkcs11.CKK_RSA, "x"), nil)
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("generate: %v", err)
-	}
-	if n := len(objects(t, token)); n != 0 {
-		t.Errorf("%d objects", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		store := new(pal.Mem)
+		newToken(t, store)
+		source := &told{EntropySource: pal.SystemEntropy}
+		token := withRandomness(t, store, nil, source)
+		login(t, token)
+		for _, when := range []string{"before", "meanwhile"} {
+			ctx, cancel := context.WithCancel(ctx)
+			begun := false
+			source.read = func() {
+				begun = true
+				cancel()
+			}
+			if when == "before" {
+				cancel()
+			}
+			_, _, err := token.GenerateKeyPair(ctx, &pkcs11.Mechanism{Type: pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN},
+				publicTemplate(pkcs11.CKK_RSA, "x", pkcs11.CKA_MODULUS_BITS, uint64(2048)), privateTemplate(pkcs11.CKK_RSA, "x"), nil)
+			wantCode(t, when, err, pkcs11.CKR_FUNCTION_CANCELED)
+			if !errors.Is(err, context.Canceled) || begun != (when == "meanwhile") {
+				t.Errorf("canceled %s: %v; begun: %t", when, err, begun)
+			}
+		}
+		if n := len(objects(t, token)); n != 0 {
+			t.Errorf("%d objects", n)
+		}
+	})
 }
