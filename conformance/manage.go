@@ -226,6 +226,10 @@ func deriveECDH(t *T) {
 	peer := must(ecdh.P256().GenerateKey(rand.Reader))
 	secret := must(peer.ECDH(must(ecKey.PublicKey.ECDH())))
 	raw := peer.PublicKey().Bytes()
+	// One secret in 256 begins with a zero, which belongs to it. With the test key that
+	// of 240 times the base point does.
+	zero := must(ecdh.P256().NewPrivateKey(append(make([]byte, 31), 240)))
+	zeroSecret := must(zero.ECDH(must(ecKey.PublicKey.ECDH())))
 	for _, c := range []struct {
 		what  string
 		point []byte
@@ -236,6 +240,7 @@ func deriveECDH(t *T) {
 		{"a bare point", raw, nil, 32, secret},
 		{"a point in DER", must(asn1.Marshal(raw)), nil, 32, secret},
 		{"16 bytes, the last ones", raw, nil, 16, secret[16:]},
+		{"a secret that begins with a zero", zero.PublicKey().Bytes(), nil, 32, zeroSecret},
 		{"with SHA-256", raw, []byte("info"), 32, kdf(secret, []byte("info"))},
 	} {
 		t.step(c.what, func() {

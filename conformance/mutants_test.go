@@ -709,6 +709,13 @@ var mutants = []mutant{
 	{name: "derives the first bytes of a secret", caught: "KEY-04", soft: true, lies: lies{derive: func(s *liar, ctx context.Context, m *pkcs11.Mechanism, base pkcs11.ObjectHandle, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
 		return s.Session.DeriveKey(ctx, m, base, drop(t, pkcs11.CKA_VALUE_LEN))
 	}}},
+	{name: "drops the leading zeros of a derived secret", caught: "KEY-04", soft: true, lies: lies{get: func(s *liar, ctx context.Context, h pkcs11.ObjectHandle, t pkcs11.Template) error {
+		err := s.Session.GetAttributeValue(ctx, h, t)
+		if t[0].Type == pkcs11.CKA_VALUE && err == nil {
+			t[0].Value = bytes.TrimLeft(t[0].Bytes(), "\x00")
+		}
+		return err
+	}}},
 	{name: "derives of points that are not on the curve", caught: "KEY-05", soft: true, lies: lies{derive: func(s *liar, ctx context.Context, m *pkcs11.Mechanism, base pkcs11.ObjectHandle, t pkcs11.Template) (pkcs11.ObjectHandle, error) {
 		h, err := s.Session.DeriveKey(ctx, m, base, t)
 		return h, forgive(err, pkcs11.CKR_MECHANISM_PARAM_INVALID)
