@@ -223,7 +223,7 @@ func TestBadInput(t *testing.T) {
 		{"a backend that is not there", func(string) []string { return []string{"--backend", "chip:bus=1"} }, []string{`no backend "chip"`, "soft"}},
 		{"a backend with an unknown parameter", func(string) []string { return []string{"--token", "soft:dri=x"} }, []string{`"dri"`, "dir"}},
 		{"a broker without a port", func(string) []string { return []string{"--broker", "broker"} }, []string{"broker", "host:port"}},
-		{"a broker that is not there", func(string) []string { return []string{"--broker", fmt.Sprintf("127.0.0.1:%d", freePort(t))} }, []string{"127.0.0.1", "refused"}},
+		{"a broker that is not there", func(string) []string { return []string{"--broker", deaf(t)} }, []string{"127.0.0.1", "refused"}},
 		{"a CA file that is not there", func(string) []string { return []string{"--ca", "missing.pem"} }, []string{"missing.pem"}},
 		{"a CA file without certificates", func(string) []string { return []string{"--ca", file} }, []string{file, "PEM"}},
 		{"data that is a file", func(string) []string { return []string{"--data", file} }, []string{file}},
@@ -288,6 +288,23 @@ func TestBadInput(t *testing.T) {
 			}
 		})
 	}
+}
+
+// deaf returns an address of loopback at which nobody listens, and nobody else can
+// until the end of the test: it is that of a client.
+func deaf(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.LocalAddr().String()
 }
 
 func TestBrokerAsksForALPNOnPort443(t *testing.T) {
