@@ -213,8 +213,8 @@ func (se *session) setPIN(ctx context.Context, op string, pin []byte, set func(d
 		return opErr(op, "", fmt.Errorf("%w: this token has no PIN to set", pkcs11.CKR_FUNCTION_NOT_SUPPORTED))
 	}
 	info := s.token.Info()
-	if n := uint64(len(pin)); n < info.MinPINLen || info.MaxPINLen != 0 && n > info.MaxPINLen {
-		return opErr(op, "", fmt.Errorf("%w: a PIN of this token has %d to %d bytes", pkcs11.CKR_PIN_LEN_RANGE, info.MinPINLen, info.MaxPINLen))
+	if n := uint64(len(pin)); outOfRange(n, info.MinPINLen, info.MaxPINLen) {
+		return opErr(op, "", fmt.Errorf("%w: a PIN of this token has %d to %d bytes, not %d", pkcs11.CKR_PIN_LEN_RANGE, info.MinPINLen, info.MaxPINLen, n))
 	}
 	if err := s.acquire(ctx); err != nil {
 		return opErr(op, "", err)

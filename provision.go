@@ -54,6 +54,10 @@ func (t *Token) Initialize(ctx context.Context, s Setup) error {
 				"set Setup.Erase to destroy everything on it")
 		}
 	}
+	// A user PIN that the token will not take is found out before anything is erased.
+	if n := uint64(len(s.UserPIN)); s.UserPIN != nil && outOfRange(n, info.MinPinLen, info.MaxPinLen) {
+		return fail(subject, fmt.Errorf("%w: the user PIN of this token has %d to %d bytes, not %d", pkcs11.CKR_PIN_LEN_RANGE, info.MinPinLen, info.MaxPinLen, n), "")
+	}
 	if err := t.pool.drain(ctx); err != nil {
 		return fail(subject, err, "")
 	}
@@ -71,10 +75,22 @@ func (t *Token) Initialize(ctx context.Context, s Setup) error {
 	if s.UserPIN == nil {
 		return nil
 	}
-	return fail(subject, t.asSO(ctx, s.SOPIN, func(session Session) error {
+	err = t.asSO(ctx, s.SOPIN, func(session Session) error {
 		return session.InitPIN(ctx, s.UserPIN)
-	}), "")
+	})
+	if err != nil && !resume {
+		cure := "do the same again without erasing, to set it"
+		if errors.Is(err, pkcs11.CKR_FUNCTION_NOT_SUPPORTED) {
+			cure = "" // it never has one
+		}
+		return fail(subject, fmt.Errorf("it is new and empty now, and has no user PIN: %w", err), cure)
+	}
+	return fail(subject, err, "")
 }
+
+// outOfRange reports whether a PIN of n bytes is not what a token takes. A token
+// that knows no longest one says 0.
+func outOfRange(n, least, most uint64) bool { return n < least || most != 0 && n > most }
 
 // asSO runs f in a session with the SO logged in; the pool is drained.
 func (t *Token) asSO(ctx context.Context, pin []byte, f func(Session) error) error {

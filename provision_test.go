@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
@@ -172,7 +173,7 @@ func TestInitialize(t *testing.T) {
 		}
 		return nil
 	}
-	if err := token.Initialize(ctx, setup); !errors.Is(err, pkcs11.CKR_DEVICE_ERROR) {
+	if err := token.Initialize(ctx, setup); !errors.Is(err, pkcs11.CKR_DEVICE_ERROR) || !strings.Contains(err.Error(), "new and empty now, and has no user PIN") || !strings.Contains(err.Error(), "do the same again") {
 		t.Fatalf("error %v", err)
 	}
 	m.before = nil
@@ -192,10 +193,18 @@ func TestInitialize(t *testing.T) {
 	if err := token.Initialize(ctx, setup); !errors.Is(err, pkcs11.CKR_PIN_INCORRECT) {
 		t.Errorf("wrong SO PIN: error %v", err)
 	}
+	// Nor for a user PIN that the token does not take.
+	setup.SOPIN = soPIN
+	for _, n := range []int{0, 3, 256} {
+		setup.UserPIN = bytes.Repeat([]byte("1"), n)
+		if err := token.Initialize(ctx, setup); !errors.Is(err, pkcs11.CKR_PIN_LEN_RANGE) || !strings.Contains(err.Error(), fmt.Sprintf("4 to 255 bytes, not %d", n)) {
+			t.Errorf("a user PIN of %d bytes: error %v", n, err)
+		}
+	}
+	setup.UserPIN = userPIN
 	if _, err := token.Signer(ctx, "k"); err != nil {
 		t.Errorf("the key after failed attempts: %v", err)
 	}
-	setup.SOPIN = soPIN
 	if err := token.Initialize(ctx, setup); err != nil {
 		t.Fatal(err)
 	}
