@@ -296,6 +296,11 @@ func demandAll(o *options) *bool {
 	return all
 }
 
+// stopping are the errors that are not about one object: the next one would fare no
+// better.
+var stopping = []error{pkcs11.CKR_DEVICE_ERROR, pkcs11.CKR_DEVICE_MEMORY, pkcs11.CKR_DEVICE_REMOVED, pkcs11.CKR_TOKEN_NOT_PRESENT,
+	pkcs11.CKR_TOKEN_WRITE_PROTECTED, pkcs11.CKR_USER_NOT_LOGGED_IN, pkcs11.CKR_SESSION_HANDLE_INVALID, pkcs11.CKR_SESSION_CLOSED}
+
 // put creates the objects in a token, but for those that it has, and prints in r
 // what became of each. What was created before an error stays: the next run goes on.
 func (a *app) put(ctx context.Context, t *cryptoki.Token, c *backup.Contents, r result) error {
@@ -308,20 +313,25 @@ func (a *app) put(ctx context.Context, t *cryptoki.Token, c *backup.Contents, r 
 		return err
 	}
 	defer s.Close()
+	// Each that the token has is there for one of those to come, which may be alike.
 	there := func(o pkcs11.Template) bool {
-		return slices.ContainsFunc(have, func(h cryptoki.Object) bool {
+		i := slices.IndexFunc(have, func(h cryptoki.Object) bool {
 			return h.Class == pkcs11.ObjectClass(o.Uint(pkcs11.CKA_CLASS)) && h.Label == o.Text(pkcs11.CKA_LABEL) && bytes.Equal(h.ID, o.Bytes(pkcs11.CKA_ID))
 		})
+		if i >= 0 {
+			have = slices.Delete(have, i, i+1)
+		}
+		return i >= 0
 	}
-	for _, o := range c.Objects {
+	for i, o := range c.Objects {
 		line := describeTemplate(o, "")
 		if there(o) {
 			r.Present = append(r.Present, line)
 			continue
 		}
 		if _, err := s.CreateObject(ctx, o); err != nil {
-			if errors.Is(err, pkcs11.CKR_DEVICE_MEMORY) || errors.Is(err, pkcs11.CKR_TOKEN_WRITE_PROTECTED) || ctx.Err() != nil {
-				return err
+			if ctx.Err() != nil || slices.ContainsFunc(stopping, func(code error) bool { return errors.Is(err, code) }) {
+				return a.stopped(r, len(c.Objects)-i, err)
 			}
 			line.Reason = fmt.Sprintf("the token does not take it: %v", err)
 			r.Missing = append(r.Missing, line)
@@ -337,6 +347,19 @@ func (a *app) put(ctx context.Context, t *cryptoki.Token, c *backup.Contents, r 
 		r.Missing = append(r.Missing, describeTemplate(m.Object, m.Reason))
 	}
 	return a.printResult(r)
+}
+
+// stopped prints what was done before an error, which comes with how many objects
+// are left.
+func (a *app) stopped(r result, left int, err error) error {
+	if len(r.Objects) == 0 {
+		return fmt.Errorf("no object was %s: %w", r.done, err)
+	}
+	if perr := a.printMoved(r); perr != nil {
+		return errors.Join(err, perr)
+	}
+	err = fmt.Errorf("%s %s, %d left: %w", plural(len(r.Objects), "object"), r.done, left, err)
+	return withHint(a.explain(err), "what is "+r.done+" stays; the same command goes on with the rest")
 }
 
 // printResult prints what became of the objects; an incompleteError if some are

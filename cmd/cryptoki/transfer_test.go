@@ -7,10 +7,12 @@ import (
 	"crypto/aes"
 	"crypto/ecdsa"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	cryptoki "github.com/go-cryptoki/cryptoki"
@@ -32,9 +34,14 @@ func must(t *testing.T, err error) {
 // memoryToken returns a new token that is logged in.
 func memoryToken(t *testing.T, o soft.Options) *cryptoki.Token {
 	t.Helper()
+	return tokenOver(t, new(pal.Mem), o)
+}
+
+func tokenOver(t *testing.T, store pal.Store, o soft.Options) *cryptoki.Token {
+	t.Helper()
 	ctx := t.Context()
 	o.KDF = soft.KDF{MemoryKiB: 8, Passes: 1, Threads: 1}
-	device, err := soft.New(new(pal.Mem), &o)
+	device, err := soft.New(store, &o)
 	must(t, err)
 	m, err := cryptoki.NewModule(nil, device)
 	must(t, err)
@@ -216,6 +223,104 @@ func mac(t *testing.T, token *cryptoki.Token) []byte {
 	_, err = s.Sign(ctx, []byte("message"), b)
 	must(t, err)
 	return b
+}
+
+// failing is a store that fails from its n-th change on, if err is not nil.
+type failing struct {
+	*pal.Mem
+	n   int
+	err error
+}
+
+func (f *failing) Batch(changes []pal.Change) error {
+	if f.err != nil {
+		if f.n--; f.n < 0 {
+			return f.err
+		}
+	}
+	return f.Mem.Batch(changes)
+}
+
+// TestInterrupted has a token fail while objects are created in it: what was created
+// is said, what stopped it is the error, not a reason why the other objects stay
+// where they are, and the next run goes on.
+func TestInterrupted(t *testing.T) {
+	ctx := t.Context()
+	from := memoryToken(t, soft.Options{Backup: true})
+	fillToken(t, from, nil)
+	for _, tt := range []struct {
+		err  error
+		code pkcs11.Error
+	}{
+		{syscall.EIO, pkcs11.CKR_DEVICE_ERROR},
+		{pal.ErrFull, pkcs11.CKR_DEVICE_MEMORY},
+		{pal.ErrReadOnly, pkcs11.CKR_TOKEN_WRITE_PROTECTED},
+	} {
+		for _, n := range []int{0, 1, 5} {
+			store := &failing{Mem: new(pal.Mem)}
+			to := tokenOver(t, store, soft.Options{})
+			c, err := collect(ctx, from)
+			must(t, err)
+			run := func() (string, error) {
+				f, err := os.Create(t.TempDir() + "/out")
+				must(t, err)
+				defer f.Close()
+				perr := (&app{stdout: f}).put(ctx, to, c, result{done: "moved"})
+				b, err := os.ReadFile(f.Name())
+				must(t, err)
+				return string(b), perr
+			}
+			store.n, store.err = n, tt.err
+			out, err := run()
+			want := fmt.Sprintf("%s moved, %d left: ", plural(n, "object"), 16-n)
+			if n == 0 {
+				want = "no object was moved: "
+			}
+			if pkcs11.CodeOf(err) != tt.code || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("%v after %d: error %v, want %q and %v", tt.err, n, err, want, tt.code)
+			}
+			if h := (*hintError)(nil); n > 0 && (!errors.As(err, &h) || !strings.Contains(h.hints[0], "goes on with the rest")) {
+				t.Errorf("%v after %d: no hint", tt.err, n)
+			}
+			if strings.Count(out, "moved: ") != n || strings.Contains(out, "NOT") || len(shown(t, to)) != n {
+				t.Errorf("%v after %d: it says\n%s", tt.err, n, out)
+			}
+			store.err = nil
+			s, err := to.Session(ctx, 0)
+			must(t, err)
+			must(t, s.Logout(ctx)) // the next login looks whether the store can be written
+			must(t, s.Close())
+			out, err = run()
+			must(t, err)
+			if strings.Count(out, "present already: ") != n || strings.Count(out, "moved: ") != 16-n || !slices.Equal(shown(t, from), shown(t, to)) {
+				t.Errorf("%v after %d: the second time it says\n%s", tt.err, n, out)
+			}
+			c.Wipe()
+		}
+	}
+}
+
+// TestAlike moves objects that nothing but their values tells apart, all of them
+// after an interruption too.
+func TestAlike(t *testing.T) {
+	ctx := t.Context()
+	from, to := memoryToken(t, soft.Options{}), memoryToken(t, soft.Options{})
+	create := func(token *cryptoki.Token, value string) {
+		s, err := token.Session(ctx, pkcs11.CKF_RW_SESSION)
+		must(t, err)
+		defer s.Close()
+		_, err = s.CreateObject(ctx, pkcs11.Template{pkcs11.Attr(pkcs11.CKA_CLASS, pkcs11.CKO_DATA), pkcs11.Attr(pkcs11.CKA_TOKEN, true),
+			pkcs11.Attr(pkcs11.CKA_LABEL, "log"), pkcs11.Attr(pkcs11.CKA_VALUE, []byte(value))})
+		must(t, err)
+	}
+	for _, value := range []string{"one", "two", "three"} {
+		create(from, value)
+	}
+	create(to, "one")
+	out, _ := transfer(t, from, to)
+	if strings.Count(out, "present already: ") != 1 || strings.Count(out, "moved: ") != 2 || !slices.Equal(shown(t, from), shown(t, to)) {
+		t.Errorf("it says\n%s", out)
+	}
 }
 
 // TestWhatStays has keys listed that cannot be moved, and everything else moved.
