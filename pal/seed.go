@@ -63,6 +63,9 @@ const recordSeedVersion = 1
 // ReadSeed reads the record.
 func (s *RecordSeed) ReadSeed(b []byte) error {
 	data, err := s.store.Load(s.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("pal: seed: %w; put one there with WriteSeed when the device is made", err)
+	}
 	if err != nil {
 		return fmt.Errorf("pal: seed: %w", err)
 	}
@@ -118,6 +121,9 @@ func NewFileSeed(path string) *FileSeed { return &FileSeed{path: path} }
 // ReadSeed reads the beginning of the file.
 func (s *FileSeed) ReadSeed(b []byte) error {
 	f, err := os.Open(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("pal: seed: %w; put one of %d random bytes there when the device is made", err, SeedLen)
+	}
 	if err != nil {
 		return fmt.Errorf("pal: seed: %w", err)
 	}
@@ -129,10 +135,10 @@ func (s *FileSeed) ReadSeed(b []byte) error {
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("pal: seed: %s is not a regular file", s.path)
 	case modesMatter && info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("pal: seed: others can access %s (mode %04o): replace it by a new one, of mode 0600", s.path, info.Mode().Perm())
+		return fmt.Errorf("pal: seed: others can access %s (mode %04o); replace it by a new one, of mode 0600", s.path, info.Mode().Perm())
 	}
 	if n, err := io.ReadFull(f, b); errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return fmt.Errorf("pal: seed: %s holds %d bytes, %d are needed", s.path, n, len(b))
+		return fmt.Errorf("pal: seed: %s holds %d bytes, %d are needed; replace it by a new one", s.path, n, len(b))
 	} else if err != nil {
 		return fmt.Errorf("pal: seed: %w", err)
 	}

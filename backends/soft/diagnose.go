@@ -1,16 +1,18 @@
 package soft
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-cryptoki/cryptoki/backends/fileflash"
 	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/drbg"
 	"github.com/go-cryptoki/cryptoki/pal"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
@@ -35,14 +37,17 @@ func diagnoseName(ctx context.Context, params *driver.Params) ([]driver.Finding,
 		return nil, fmt.Errorf("soft: %w: name either a directory, soft:dir=PATH, or memory, soft:mem=true", pkcs11.CKR_ARGUMENTS_BAD)
 	}
 	d := &diagnosis{}
+	var store loader // nil if it cannot be read
 	if mem {
+		store = new(pal.Mem)
 		d.warn("medium", "name a directory, soft:dir=PATH, unless the token may be forgotten", "the token is in memory and is gone when it is closed")
 	} else {
 		found, records := fileflash.Diagnose(dir)
 		d.list = append(d.list, found...)
 		if records != nil {
+			defer records.Close()
+			store = records
 			d.token(records)
-			records.Close()
 		} else if !slices.ContainsFunc(found, func(f driver.Finding) bool { return f.Severity == driver.Problem }) {
 			d.uninitialized()
 		}
@@ -53,7 +58,8 @@ func diagnoseName(ctx context.Context, params *driver.Params) ([]driver.Finding,
 			d.warn("accept", "leave it out when the objects have been accepted and one was changed", "the name says accept=true: objects that are missing or old are not noticed")
 		}
 	}
-	d.sources(entropy, seed)
+	d.sources(ctx, entropy)
+	d.seed(seed, store, readOnly)
 	return d.list, ctx.Err()
 }
 
@@ -257,27 +263,73 @@ func (d *diagnosis) objects(store loader, rec *tokenRecord) {
 	d.good("objects", "%d objects, %d of them private; login checks that nobody has changed them", count, private)
 }
 
+// patience is how long sources of entropy may take to pass their tests. Slow ones
+// deliver a kilobyte in a second.
+var patience = 10 * time.Second
+
 // sources looks at what random numbers are made of.
-func (d *diagnosis) sources(entropy, seed string) {
+func (d *diagnosis) sources(ctx context.Context, entropy string) {
 	var opened closers
-	if err := new(Options).sources(entropy, &opened); err != nil {
+	defer func() { opened.Close() }()
+	opts := new(Options)
+	if err := opts.sources(entropy, &opened); err != nil {
 		d.problem("entropy", "correct entropy= in the name, or give the user access to the device", "%s", text(err))
-	} else if entropy != "" {
-		d.good("entropy", "%s can be opened", entropy)
-	}
-	opened.Close()
-	if seed == "" || seed == "store" {
 		return
 	}
-	info, err := os.Stat(seed)
+	if entropy == "" {
+		return
+	}
+	g, err := drbg.New(&drbg.Options{Sources: opts.Entropy})
+	if err != nil {
+		d.problem("entropy", "correct entropy= in the name", "%v", err)
+		return
+	}
+	tested := make(chan error, 1)
+	go func() {
+		tested <- g.Read(make([]byte, 1))
+		g.Close()
+	}()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case err := <-tested:
+		if err != nil {
+			d.problem("entropy", "name another source: with this one there are no random numbers, and no new keys", "%v", err)
+			return
+		}
+		d.good("entropy", "%s: what comes passes the health tests", entropy)
+	case <-timer.C:
+		d.problem("entropy", "look what is wrong with the device, or name another source", "%s: too little has come in %v to test it", entropy, patience)
+	case <-ctx.Done():
+	}
+}
+
+// seed looks at the seed that a name says. store is nil if it cannot be read.
+func (d *diagnosis) seed(name string, store loader, readOnly bool) {
+	var seed pal.Seed = pal.NewFileSeed(name)
 	switch {
+	case name == "", name == "store" && store == nil:
+		return
+	case name == "store" && readOnly:
+		d.problem("seed", "leave out readonly=true where random numbers or new keys are needed", "the seed in the store cannot be replaced, and is not used")
+		return
+	case name == "store":
+		seed = pal.StoreSeed(readOnlyStore{loader: store}, "seed")
+	}
+	b := make([]byte, pal.SeedLen)
+	defer clear(b)
+	const cure = "put a seed of its own on each device when it is made"
+	switch err := seed.ReadSeed(b); {
+	case errors.Is(err, fs.ErrNotExist) && name == "store":
+		d.problem("seed", cure+", with WriteSeed", "there is no seed in the store")
 	case errors.Is(err, fs.ErrNotExist):
-		d.problem("seed", "put a seed of its own on each device when it is made", "the seed %s does not exist", seed)
+		d.problem("seed", cure, "the seed %s does not exist", name)
 	case err != nil:
-		d.problem("seed", "see the message", "the seed: %v", err)
-	case info.Mode().Perm()&0o077 != 0:
-		d.warn("seed", "chmod 600 "+seed, "others can read or write the seed %s (mode %04o)", seed, info.Mode().Perm())
+		what, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "pal: seed: "), ";")
+		d.problem("seed", fmt.Sprintf("replace it by a new one: %d random bytes, mode 0600", pal.SeedLen), "%s", what)
+	case bytes.Count(b, b[:1]) == len(b):
+		d.problem("seed", cure, "the seed %s is blank memory, %#x", name, b[0])
 	default:
-		d.good("seed", "%s, %d bytes", seed, info.Size())
+		d.good("seed", "%s can be read; it is replaced before it is used", name)
 	}
 }

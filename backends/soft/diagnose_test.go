@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -222,15 +223,85 @@ func TestDiagnoseName(t *testing.T) {
 		"problem entropy", "/nonexistent", "access to the device",
 		"problem seed", "does not exist", "a seed of its own",
 	})
-	seed := filepath.Join(dir, "seed")
-	must(t, os.WriteFile(seed, make([]byte, 64), 0o600))
-	must(t, os.Chmod(seed, 0o644))
-	compareFindings(t, "soft:mem=true;entropy=system;seed="+seed, []string{
-		"warning medium", "is in memory", "soft:dir=PATH",
-		"warning seed", "others can read", "chmod 600",
-	})
 	for _, bad := range []string{"soft:", "soft:mem=true;dir=x", "soft:dir=x;wheels=4", "soft:mem=perhaps"} {
 		_, err := driver.Diagnose(ctx, bad)
 		wantCode(t, bad, err, pkcs11.CKR_ARGUMENTS_BAD)
+	}
+}
+
+// What keeps a generator from working is a problem, as the generator sees it.
+func TestDiagnoseRandomness(t *testing.T) {
+	dir := privateDir(t)
+	token := newToken(t, openFlash(t, dir))
+	must(t, token.Close())
+	seed := filepath.Join(dir, "seed")
+	good := bytes.Repeat([]byte("seed"), pal.SeedLen/4)
+	file := func(data []byte, mode os.FileMode) func(t *testing.T) {
+		return func(t *testing.T) {
+			must(t, os.WriteFile(seed, data, 0o600))
+			must(t, os.Chmod(seed, mode))
+		}
+	}
+	record := func(data []byte) func(t *testing.T) {
+		return func(t *testing.T) {
+			store, err := fileflash.Open(dir, nil)
+			must(t, err)
+			must(t, store.Save("seed", data))
+			must(t, store.Close())
+		}
+	}
+	patience = time.Minute // the machine may be busy
+	const replace = "replace it by a new one: 48 random bytes"
+	for _, tt := range []struct {
+		name    string
+		params  string
+		prepare func(t *testing.T)
+		want    []string
+	}{
+		{"the system", ";entropy=system", nil, nil},
+		{"a device that is none", ";entropy=/nonexistent", nil, []string{"problem entropy", "is the driver of the noise source loaded", "access to the device"}},
+		{"no source", ";entropy=wheel", nil, []string{"problem entropy", `"wheel" is none of system`, "correct entropy="}},
+		{"zeros", ";entropy=system,/dev/zero", nil, []string{"problem entropy", "source of entropy 1, /dev/zero: the source of entropy fails its health test", "name another"}},
+		{"nothing", ";entropy=/dev/null", nil, []string{"problem entropy", "/dev/null: EOF", "name another"}},
+		{"no seed", ";seed=" + seed, nil, []string{"problem seed", seed + " does not exist", "a seed of its own"}},
+		{"a seed", ";seed=" + seed, file(good, 0o600), nil},
+		{"a seed for others", ";seed=" + seed, file(good, 0o644), []string{"problem seed", "others can access", replace}},
+		{"a short seed", ";seed=" + seed, file(good[1:], 0o600), []string{"problem seed", "holds 47 bytes, 48 are needed", replace}},
+		{"an empty seed", ";seed=" + seed, file(nil, 0o600), []string{"problem seed", "holds 0 bytes", replace}},
+		{"a blank seed", ";seed=" + seed, file(bytes.Repeat([]byte{0xff}, 64), 0o600), []string{"problem seed", "blank memory, 0xff", "a seed of its own"}},
+		{"a directory", ";seed=" + dir, nil, []string{"problem seed", "is not a regular file", replace}},
+		{"no seed in the store", ";seed=store", nil, []string{"problem seed", "no seed in the store", "WriteSeed"}},
+		{"a short seed in the store", ";seed=store", record([]byte{1, 2}), []string{"problem seed", "holds 1 bytes", replace}},
+		{"a seed in the store", ";seed=store", record(append([]byte{1}, good...)), nil},
+		{"a seed that cannot be replaced", ";seed=store;readonly=true", nil, []string{"problem seed", "cannot be replaced", "readonly=true"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.prepare != nil {
+				tt.prepare(t)
+			}
+			all, err := driver.Diagnose(ctx, "soft:dir="+dir+tt.params)
+			must(t, err)
+			var found []string
+			for _, f := range all {
+				if f.Name == "entropy" || f.Name == "seed" {
+					found = append(found, fmt.Sprint(f.Severity, " ", f.Name), f.Text, f.Cure)
+				}
+			}
+			require.Len(t, found, 3)
+			if tt.want == nil {
+				require.Contains(t, found[0], "ok ")
+			}
+			for i, w := range tt.want {
+				require.Contains(t, found[i], w)
+			}
+			// The token agrees.
+			token, err := driver.Open(ctx, "soft:dir="+dir+tt.params)
+			if err == nil {
+				err = token.(driver.RandomReader).ReadRandom(ctx, make([]byte, 8))
+				must(t, token.Close())
+			}
+			require.Equal(t, tt.want == nil, err == nil, "%v", err)
+			os.Remove(seed)
+		})
 	}
 }

@@ -95,12 +95,12 @@ func (o *Options) sources(list string, opened *closers) error {
 			path = pal.HardwareEntropyPath
 		default:
 			if !strings.HasPrefix(path, "/") {
-				return fmt.Errorf("soft: entropy=%s: %w: %q is none of system, hwrng and the path of a device", list, pkcs11.CKR_ARGUMENTS_BAD, name)
+				return fmt.Errorf("soft: entropy=%s: %q is none of system, hwrng and the path of a device: %w", list, name, pkcs11.CKR_ARGUMENTS_BAD)
 			}
 		}
 		d, err := pal.OpenEntropy(path)
 		if err != nil {
-			return fmt.Errorf("soft: entropy=%s: %w: %w", list, pkcs11.CKR_DEVICE_ERROR, err)
+			return fmt.Errorf("soft: entropy=%s: %w: %w", list, err, pkcs11.CKR_DEVICE_ERROR)
 		}
 		o.Entropy = append(o.Entropy, d)
 		*opened = append(*opened, d)

@@ -84,6 +84,14 @@ type source struct {
 	err    error
 }
 
+// name is how errors call the i-th source.
+func (s *source) name(i int) string {
+	if n, ok := s.EntropySource.(fmt.Stringer); ok {
+		return fmt.Sprintf("source of entropy %d, %v", i, n)
+	}
+	return fmt.Sprintf("source of entropy %d", i)
+}
+
 // New returns a generator. It fails if there is nothing to start from.
 func New(o *Options) (*Generator, error) {
 	sources := o.Sources
@@ -208,7 +216,7 @@ func (g *Generator) check() error {
 	}
 	for i, s := range g.sources {
 		if err := s.check(); err != nil {
-			return fmt.Errorf("source of entropy %d: %w", i, err)
+			return fmt.Errorf("%s: %w", s.name(i), err)
 		}
 	}
 	return nil
@@ -294,7 +302,7 @@ func (g *Generator) gather() ([]byte, error) {
 		b := make([]byte, int(math.Ceil(entropyBits/s.rate)))
 		if err := s.read(b); err != nil {
 			clear(all)
-			return nil, fmt.Errorf("source of entropy %d: %w", i, err)
+			return nil, fmt.Errorf("%s: %w", s.name(i), err)
 		}
 		all = append(all, b...)
 		clear(b)
