@@ -21,6 +21,8 @@ func TestStoreError(t *testing.T) {
 		{fmt.Errorf("x: %w: %w", pal.ErrReadOnly, syscall.EROFS), pkcs11.CKR_TOKEN_WRITE_PROTECTED, "make its store writable"},
 		{fmt.Errorf("x: %w: %w", pal.ErrFull, syscall.ENOSPC), pkcs11.CKR_DEVICE_MEMORY, "make room"},
 		{&fs.PathError{Op: "fsync", Path: "/x", Err: syscall.EIO}, pkcs11.CKR_DEVICE_ERROR, "the kernel's log"},
+		{fmt.Errorf("x: version 2: %w", errors.ErrUnsupported), pkcs11.CKR_TOKEN_NOT_RECOGNIZED, "version 2"},
+		{&fs.PathError{Op: "flock", Path: "/x", Err: syscall.ENOSYS}, pkcs11.CKR_DEVICE_ERROR, "flock /x"},
 		{errors.New("else"), pkcs11.CKR_DEVICE_ERROR, "tpm: write: CKR_DEVICE_ERROR: else"},
 	} {
 		err := StoreError("tpm: write", c.err)
