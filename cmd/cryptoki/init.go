@@ -130,16 +130,11 @@ func (a *app) openNew(ctx context.Context) (*cryptoki.Token, error) {
 		return t, a.explainOpen(err)
 	}
 	name, nerr := a.tokenName()
-	if nerr != nil || strings.Contains(name, "create=") {
-		return nil, err
+	if nerr != nil || strings.Contains(name, "create=") || !takes(name, "create") {
+		return nil, a.explainOpen(err)
 	}
-	// What went wrong with a name that the user did not write says nothing.
-	if t, cerr := cryptoki.Open(ctx, name+";create=true", nil); cerr == nil {
-		return t, nil
-	} else if errors.Is(cerr, fs.ErrPermission) || errors.Is(cerr, fs.ErrNotExist) || errors.Is(cerr, pkcs11.CKR_TOKEN_NOT_RECOGNIZED) {
-		return nil, a.explainOpen(cerr)
-	}
-	return nil, err
+	t, err = cryptoki.Open(ctx, name+";create=true", nil)
+	return t, a.explainOpen(err)
 }
 
 // sure asks before something is destroyed.

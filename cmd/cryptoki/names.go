@@ -24,6 +24,19 @@ type scheme struct {
 // A parameter is written as in "dir=PATH"; several forms are separated by ", ".
 type parameter struct{ form, what string }
 
+// takes reports whether a token's name may have the parameter, too.
+func takes(name, parameter string) bool {
+	before, _, _ := strings.Cut(name, ":")
+	for _, s := range schemes {
+		for _, p := range s.parameters {
+			if s.name == before && p.key() == parameter {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // key returns the name of the parameter.
 func (p parameter) key() string {
 	key, _, _ := strings.Cut(p.form, "=")
