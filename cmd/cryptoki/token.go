@@ -111,7 +111,7 @@ func (a *app) explain(err error) error {
 	case errors.Is(err, pkcs11.CKR_MECHANISM_INVALID):
 		return withHint(err, "what the token can do: cryptoki info --mechanisms")
 	case errors.Is(err, pkcs11.CKR_TOKEN_WRITE_PROTECTED):
-		return fmt.Errorf("%w: the token cannot be written; check the owner and the permissions of its files, or of a token that is served, what the configuration of cryptoki serve allows", err)
+		return fmt.Errorf("%w: the token cannot be written; check that its name does not say readonly=true, that its file system is mounted for writing, and the owner and the permissions of its files; of a token that is served, what the configuration of cryptoki serve allows", err)
 	}
 	return err
 }
