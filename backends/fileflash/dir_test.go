@@ -64,6 +64,11 @@ func TestOpenRefuses(t *testing.T) {
 			require.NoError(t, os.Remove(log))
 			require.NoError(t, syscall.Mkfifo(log, 0o600))
 		}, nil, "no regular file"},
+		{"a log that is a directory", func(t *testing.T, dir string) {
+			log := filepath.Join(dir, "flash.log")
+			require.NoError(t, os.Remove(log))
+			require.NoError(t, os.Mkdir(log, 0o700))
+		}, syscall.EISDIR, "move it away"},
 		{"a foreign log", func(t *testing.T, dir string) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "flash.log"), []byte("something else entirely, and long"), 0o600))
 		}, fileflash.ErrForeign, "move the file away"},

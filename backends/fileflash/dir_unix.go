@@ -133,6 +133,9 @@ func (f *osFile) DatedStatus() (size int64, linked bool, changed int64, err erro
 
 func (d *directory) OpenFile(name string, flag int) (File, error) {
 	f, err := d.root.OpenFile(name, flag|syscall.O_NONBLOCK, 0o600)
+	if errors.Is(err, syscall.EISDIR) {
+		return nil, fmt.Errorf("%s: %w; move it away", name, plain(err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, plain(err))
 	}

@@ -118,7 +118,7 @@ func Open(file, password []byte) (*Contents, error) {
 		return nil, ErrMalformed
 	}
 	if file[0] != version {
-		return nil, fmt.Errorf("%w: version %d, this program knows %d", ErrVersion, file[0], version)
+		return nil, fmt.Errorf("%w: version %d, this program knows %d; use a newer one", ErrVersion, file[0], version)
 	}
 	kdf := KDF{binary.BigEndian.Uint32(file[offKDF:]), binary.BigEndian.Uint16(file[offKDF+4:]), file[offKDF+6]}
 	if err := kdf.check(); err != nil {
