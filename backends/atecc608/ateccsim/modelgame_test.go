@@ -322,7 +322,7 @@ func fillSlots(s *State, r *rand.Rand, pub []byte) {
 func TestModel(t *testing.T) {
 	games, moves := 200, 150
 	if testing.Short() {
-		games = 60
+		games = 80
 	}
 	outcomes := make(map[string]int)
 	for seed := range uint64(games) {
