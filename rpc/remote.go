@@ -85,6 +85,8 @@ type process struct {
 	close sync.Once
 	gone  chan struct{} // closed when the process is no more, and all it said is in said
 
+	patience time.Duration // as it was at the start: a test changes it meanwhile
+
 	mu     sync.Mutex
 	failed error // the first error of a pipe that nobody had closed
 }
@@ -94,9 +96,9 @@ type process struct {
 var patience = 2 * time.Second
 
 func start(name string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command(name, args...), gone: make(chan struct{})}
+	p := &process{cmd: exec.Command(name, args...), gone: make(chan struct{}), patience: patience}
 	p.cmd.Stderr = &p.said
-	p.cmd.WaitDelay = patience // for children that keep its standard error
+	p.cmd.WaitDelay = p.patience // for children that keep its standard error
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -167,7 +169,7 @@ func (p *process) Close() error {
 		p.in.Close()
 		p.out.Close()
 		go func() {
-			force := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
+			force := time.AfterFunc(p.patience, func() { p.cmd.Process.Kill() })
 			p.cmd.Wait()
 			force.Stop()
 			close(p.gone)

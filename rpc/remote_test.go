@@ -339,8 +339,8 @@ func TestRemoteHangLeavesNothing(t *testing.T) {
 		})
 	}
 	t.Run("in a call", func(t *testing.T) {
-		m := remote(t, &rpc.ClientOptions{Timeout: 300 * time.Millisecond})
 		rpc.SetPatience(t, time.Hour)
+		m := remote(t, &rpc.ClientOptions{Timeout: 300 * time.Millisecond})
 		for name, call := range map[string]func() error{
 			"a question":    func() error { _, err := m.Info(t.Context()); return err },
 			"initializing":  func() error { return m.InitToken(t.Context(), 0, []byte("12345678"), "x") },
