@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/user"
@@ -29,8 +30,7 @@ type Config struct {
 	// Metrics is a loopback address for Prometheus, "127.0.0.1:9469" say; none if
 	// it is empty.
 	Metrics string `toml:"metrics"`
-	// MaxConnections and MaxPerUser limit the clients; 0 for the defaults of
-	// package rpc.
+	// MaxConnections and MaxPerUser limit the clients, 1024 and 256 by default.
 	MaxConnections int `toml:"max-connections"`
 	MaxPerUser     int `toml:"max-per-user"`
 	// Tokens are served in this order, as slots 1, 2, …
@@ -63,36 +63,151 @@ func Load(path string) (*Config, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	meta, err := toml.Decode(string(text), &c)
-	if err != nil {
+	var raw map[string]any
+	if _, err := toml.Decode(string(text), &raw); err != nil {
 		var perr toml.ParseError
 		if errors.As(err, &perr) {
 			return nil, fmt.Errorf("%s:%d: %s", path, perr.Position.Line, perr.Message)
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return nil, fmt.Errorf("%s:%d: unknown key %q", path, lineOf(string(text), unknown[0]), unknown[0].String())
+	err = checkKeys(raw)
+	if err == nil {
+		if _, err = toml.Decode(string(text), &c); err == nil {
+			err = c.Check()
+		}
 	}
-	if err := c.Check(); err != nil {
+	var f *fault
+	if errors.As(err, &f) {
+		return nil, fmt.Errorf("%s:%d: %w", path, f.line(string(text)), err)
+	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return &c, nil
 }
 
-// lineOf is the first line that gives the key a value or is a table of its name,
-// the first of all if there is none such.
-func lineOf(text string, key toml.Key) int {
-	last := key[len(key)-1]
-	for i, line := range strings.Split(text, "\n") {
-		name, _, _ := strings.Cut(strings.Trim(strings.TrimSpace(line), "["), "=")
-		name, _, _ = strings.Cut(name, "]")
-		name = strings.Trim(strings.TrimSpace(name), `"'`)
-		if name == last || strings.HasSuffix(name, "."+last) {
-			return i + 1
+// A fault is something wrong with a configuration, and where: which token, counted
+// from 1, 0 for none; which key, and in which value of it.
+type fault struct {
+	token      int
+	key, value string
+	text       string
+}
+
+func (f *fault) Error() string { return f.text }
+
+// line is the line of the fault, as well as it can be told from the text.
+func (f *fault) line(text string) int {
+	lines := strings.Split(text, "\n")
+	name := func(line string) string {
+		n, _, _ := strings.Cut(line, "=")
+		return strings.Trim(n, " \t\r\"'[]")
+	}
+	from := 0
+	for i, n := 0, 0; i < len(lines) && n < f.token; i++ {
+		if name(lines[i]) == "token" {
+			from = i
+			n++
 		}
 	}
-	return 1
+	for i := from; i < len(lines); i++ {
+		if name(lines[i]) != f.key {
+			continue
+		}
+		for j := i; j < len(lines); j++ { // a list may go on for some lines
+			if strings.Contains(lines[j], f.value) {
+				return j + 1
+			}
+		}
+		return i + 1
+	}
+	return from + 1
+}
+
+// What the values of keys are. A configuration names them in this order.
+const (
+	aText   = `text in quotes`
+	aNumber = `a number`
+	aList   = `a list of texts, such as ["gateway", "@operators"]`
+	tables  = `tables: write [[token]] before the keys of each`
+)
+
+type keyKind struct{ key, kind string }
+
+var (
+	fileKeys  = []keyKind{{"socket", aText}, {"mode", aText}, {"group", aText}, {"metrics", aText}, {"max-connections", aNumber}, {"max-per-user", aNumber}, {"token", tables}}
+	tokenKeys = []keyKind{{"name", aText}, {"allow", aList}, {"read-only", aList}}
+)
+
+// checkKeys finds keys that are none and values of the wrong kind, in terms of the
+// file and not of Go.
+func checkKeys(raw map[string]any) error {
+	if err := checkTable(raw, fileKeys, 0); err != nil {
+		return err
+	}
+	for i, t := range asTables(raw["token"]) {
+		if err := checkTable(t, tokenKeys, i+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkTable(table map[string]any, known []keyKind, token int) error {
+	for _, key := range slices.Sorted(maps.Keys(table)) {
+		i := slices.IndexFunc(known, func(k keyKind) bool { return k.key == key })
+		if i < 0 {
+			var names []string
+			for _, k := range known {
+				names = append(names, k.key)
+			}
+			where := ""
+			if token > 0 {
+				where = " of a token"
+			}
+			return &fault{token, key, "", fmt.Sprintf("unknown key %q; the keys%s are %s", key, where, strings.Join(names, ", "))}
+		}
+		if !isKind(table[key], known[i].kind) {
+			return &fault{token, key, "", fmt.Sprintf("%s: want %s", key, known[i].kind)}
+		}
+	}
+	return nil
+}
+
+func isKind(v any, kind string) bool {
+	ok := false
+	switch kind {
+	case aText:
+		_, ok = v.(string)
+	case aNumber:
+		_, ok = v.(int64)
+	case aList:
+		var list []any
+		list, ok = v.([]any)
+		ok = ok && !slices.ContainsFunc(list, func(e any) bool { return !isKind(e, aText) })
+	case tables:
+		ok = asTables(v) != nil
+	}
+	return ok
+}
+
+// asTables is an array of tables, in either way to write it; nil for another value.
+func asTables(v any) []map[string]any {
+	switch v := v.(type) {
+	case []map[string]any:
+		return v
+	case []any:
+		list := make([]map[string]any, 0, len(v))
+		for _, e := range v {
+			t, ok := e.(map[string]any)
+			if !ok {
+				return nil
+			}
+			list = append(list, t)
+		}
+		return list
+	}
+	return nil
 }
 
 // Check fills in defaults, and finds what is wrong.
@@ -101,7 +216,7 @@ func (c *Config) Check() error {
 		c.Socket = DefaultSocket
 	}
 	if len(c.Socket) > 107 {
-		return fmt.Errorf("socket %q: the path of a Unix socket has at most 107 bytes", c.Socket)
+		return &fault{key: "socket", text: fmt.Sprintf("socket %q: the path of a Unix socket has at most 107 bytes", c.Socket)}
 	}
 	if c.Mode == "" {
 		c.Mode = "0600"
@@ -118,26 +233,34 @@ func (c *Config) Check() error {
 	if c.Metrics != "" {
 		host, _, err := net.SplitHostPort(c.Metrics)
 		if err != nil {
-			return fmt.Errorf("metrics %q: want an address such as 127.0.0.1:9469", c.Metrics)
+			return &fault{key: "metrics", text: fmt.Sprintf("metrics %q: want an address such as 127.0.0.1:9469", c.Metrics)}
 		}
 		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return fmt.Errorf("metrics %q: only a loopback address, such as 127.0.0.1, is served", c.Metrics)
+			return &fault{key: "metrics", text: fmt.Sprintf("metrics %q: only a loopback address, such as 127.0.0.1, is served", c.Metrics)}
+		}
+	}
+	for key, n := range map[string]int{"max-connections": c.MaxConnections, "max-per-user": c.MaxPerUser} {
+		if n < 0 {
+			return &fault{key: key, text: fmt.Sprintf("%s %d: want at least 1, or leave it out", key, n)}
 		}
 	}
 	if len(c.Tokens) == 0 {
-		return errors.New("no token is named: there is nothing to serve")
+		return errors.New("no token is named: there is nothing to serve; write [[token]] and its name")
 	}
 	for i, t := range c.Tokens {
 		if t.Name == "" {
-			return fmt.Errorf("token %d has no name", i+1)
+			return &fault{i + 1, "token", "", fmt.Sprintf("token %d has no name", i+1)}
 		}
 		if slices.ContainsFunc(c.Tokens[:i], func(u Token) bool { return u.Name == t.Name }) {
-			return fmt.Errorf("token %q is named twice", t.Name)
+			return &fault{i + 1, "name", t.Name, fmt.Sprintf("token %q is named twice; take one out", t.Name)}
 		}
-		for _, list := range [][]string{t.Allow, t.ReadOnly} {
-			for _, who := range list {
+		for _, list := range []struct {
+			key  string
+			list []string
+		}{{"allow", t.Allow}, {"read-only", t.ReadOnly}} {
+			for _, who := range list.list {
 				if _, err := parseRule(who); err != nil {
-					return fmt.Errorf("token %q: %w", t.Name, err)
+					return &fault{i + 1, list.key, who, fmt.Sprintf("token %q: %s: %v; correct it, or take it out", t.Name, list.key, err)}
 				}
 			}
 		}
@@ -148,7 +271,7 @@ func (c *Config) Check() error {
 func (c *Config) mode() (fs.FileMode, error) {
 	m, err := strconv.ParseUint(c.Mode, 8, 32)
 	if err != nil || m > 0o777 {
-		return 0, fmt.Errorf("mode %q: want octal permissions, such as 0660", c.Mode)
+		return 0, &fault{key: "mode", text: fmt.Sprintf("mode %q: want octal permissions, such as 0660", c.Mode)}
 	}
 	return fs.FileMode(m), nil
 }
@@ -159,7 +282,7 @@ func (c *Config) gid() (int, error) {
 	}
 	g, err := user.LookupGroup(c.Group)
 	if err != nil {
-		return 0, fmt.Errorf("group %q: there is none of that name", c.Group)
+		return 0, &fault{key: "group", text: fmt.Sprintf("group %q: there is none of that name; make it with groupadd, or take it out", c.Group)}
 	}
 	return strconv.Atoi(g.Gid)
 }
