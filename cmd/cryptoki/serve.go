@@ -38,9 +38,9 @@ watchdog are reported; docs/serve.md has the units.`,
 		{"a C program that uses it", "P11_KIT_SERVER_ADDRESS=unix:path=/run/user/1000/cryptoki.sock pkcs11-tool --module /usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so -O"},
 	},
 	flags: func(o *options) runFunc {
-		c := serve{config: daemon.DefaultFile, level: "info", format: "text"}
+		c := serve{level: "info", format: "text"}
 		o.strs(&c.tokens, "token,t", "NAME", "serve this token, in place of a configuration file")
-		o.str(&c.config, "config", "FILE", "the configuration file")
+		o.str(&c.config, "config", "FILE", "the configuration file (default: "+daemon.DefaultFile+")")
 		o.str(&c.socket, "socket", "PATH", "listen here, whatever the configuration says")
 		o.choice(&c.level, "log-level", []string{"debug", "info", "warn", "error"}, "what is logged: debug has a line for each call, without its data")
 		o.choice(&c.format, "log-format", []string{"text", "json"}, "how the log on standard error looks")
@@ -54,6 +54,15 @@ type serve struct {
 }
 
 func (c *serve) run(ctx context.Context, a *app, _ []string) error {
+	if len(c.tokens) > 0 && c.config != "" {
+		return usagef("--token %s: the tokens are those of --config %s; give one of the two", c.tokens[0], c.config)
+	} else if c.config == "" {
+		c.config = daemon.DefaultFile
+	}
+	// One that comes before the daemon is ready is for later.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	load := func() (*daemon.Config, error) {
 		var conf *daemon.Config
 		var err error
@@ -86,9 +95,6 @@ func (c *serve) run(ctx context.Context, a *app, _ []string) error {
 	if err != nil {
 		return err
 	}
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	reload := make(chan struct{})
 	go func() {
 		for {

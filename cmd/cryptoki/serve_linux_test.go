@@ -146,11 +146,31 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// A reload that is asked for before the daemon is ready does not end it.
+func TestServeReloadsEarly(t *testing.T) {
+	program, err := exec.LookPath("cryptoki")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	bus, err := net.Listen("unix", filepath.Join(dir, "bus"))
+	require.NoError(t, err)
+	defer bus.Close()
+	cmd := proc.Command(t, program, "serve", "-t", "atecc608:bus=unix:"+bus.Addr().String()+";dir="+dir, "--socket", filepath.Join(dir, "socket"))
+	require.NoError(t, cmd.Start())
+	chip, err := bus.Accept() // which does not answer
+	require.NoError(t, err)
+	defer chip.Close()
+	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	cmd.Wait()
+	require.True(t, cmd.ProcessState.Exited(), "%v", cmd.ProcessState)
+}
+
 // The units that the documentation offers name what the command has.
 func TestUnits(t *testing.T) {
 	service, err := os.ReadFile(filepath.Join("..", "..", "systemd", "cryptoki.service"))
 	require.NoError(t, err)
 	require.Contains(t, string(service), "ExecStart=/usr/local/bin/cryptoki serve\n")
+	require.Contains(t, string(service), "RestartSec=5\n", "five starts in 10 s are the last ones")
 	analyze := need.Program(t, "systemd-analyze", "systemd")
 	dir := t.TempDir()
 	for _, unit := range []string{"cryptoki.service", "cryptoki.socket"} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -22,10 +23,15 @@ import (
 // drainTime is how long calls under way have at the end. systemd waits longer.
 const drainTime = 20 * time.Second
 
+// openTime is how long a client that may use several tokens waits for the modules
+// among them that are in other processes.
+const openTime = 10 * time.Second
+
 // A Daemon serves tokens.
 type Daemon struct {
-	log     *slog.Logger
-	metrics metrics
+	log      *slog.Logger
+	metrics  metrics
+	openTime time.Duration
 
 	mu     sync.Mutex
 	config *Config
@@ -47,7 +53,7 @@ type served struct {
 // New opens the tokens of the configuration, which Check has passed. A token that
 // does not open is an error: the daemon's supervisor tries again.
 func New(ctx context.Context, c *Config, log *slog.Logger) (*Daemon, error) {
-	d := &Daemon{log: log, config: c}
+	d := &Daemon{log: log, config: c, openTime: openTime}
 	d.metrics.init()
 	for _, t := range c.Tokens {
 		s, err := open(ctx, t.Name)
@@ -179,30 +185,61 @@ func (d *Daemon) application(ctx context.Context, peer rpc.Peer) (cryptoki.Modul
 			d.leave(g.served)
 		}
 	})
-	for _, g := range grants {
-		var m cryptoki.Module
-		var err error
+	// A module in another process may be slow, hang or be broken. The other tokens
+	// are there all the same.
+	if len(grants) > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d.openTime)
+		defer cancel()
+	}
+	type opened struct {
+		module cryptoki.Module
+		ids    []pkcs11.SlotID
+		err    error
+	}
+	list := make([]opened, len(grants))
+	var opening sync.WaitGroup
+	for i, g := range grants {
+		open := func() {
+			o := &list[i]
+			if g.module != nil {
+				opts := &cryptoki.ApplicationOptions{}
+				if peer.Known {
+					opts.Party = peer.PID
+				}
+				o.module, o.err = cryptoki.NewApplication(g.module, opts)
+			} else {
+				o.module, o.err = cryptoki.OpenModule(ctx, g.name)
+			}
+			if o.err == nil {
+				o.ids, o.err = o.module.Slots(ctx, false)
+			}
+		}
 		if g.module != nil {
-			opts := &cryptoki.ApplicationOptions{}
-			if peer.Known {
-				opts.Party = peer.PID
-			}
-			m, err = cryptoki.NewApplication(g.module, opts)
+			open()
 		} else {
-			m, err = cryptoki.OpenModule(ctx, g.name)
+			opening.Go(open)
 		}
-		if err == nil {
-			v.modules = append(v.modules, m)
-			var ids []pkcs11.SlotID
-			ids, err = m.Slots(ctx, false)
-			for _, id := range ids {
-				v.slots = append(v.slots, viewSlot{m, id, g.access == readOnly})
-			}
+	}
+	opening.Wait()
+	for i, o := range list {
+		g := grants[i]
+		if o.module != nil {
+			v.modules = append(v.modules, o.module)
 		}
-		if err != nil {
+		for _, id := range o.ids {
+			v.slots = append(v.slots, viewSlot{o.module, id, g.access == readOnly})
+		}
+		if o.err == nil {
+			continue
+		}
+		broken := fmt.Errorf("token %q: %w", g.name, o.err)
+		if g.module != nil || len(grants) == 1 {
 			v.Close()
-			return nil, fmt.Errorf("token %q: %w", g.name, err)
+			return nil, broken
 		}
+		d.log.Warn("a token is left out for a client", "peer", peer.String(), "error", broken)
+		v.slots = append(v.slots, viewSlot{absent{}, 1, g.access == readOnly})
 	}
 	return v, nil
 }
@@ -257,6 +294,9 @@ func (d *Daemon) Run(ctx context.Context, hup <-chan struct{}, load func() (*Con
 		defer tick.Stop()
 		watchdog = tick.C
 	}
+	// A reload may wait for a device, and must not keep the watchdog waiting.
+	reloaded := make(chan struct{}, 1)
+	next := hup
 	for {
 		select {
 		case <-ctx.Done():
@@ -267,30 +307,62 @@ func (d *Daemon) Run(ctx context.Context, hup <-chan struct{}, load func() (*Con
 			if err := server.Shutdown(end); err != nil {
 				d.log.Warn("calls under way were cancelled", "after", drainTime)
 			}
+			if next == nil {
+				<-reloaded
+			}
 			return nil
 		case err := <-serving:
 			if errors.Is(err, rpc.ErrServerClosed) {
 				return nil
 			}
 			return err
-		case <-hup:
+		case <-next:
+			next = nil
 			notify(d.log, sd.SdNotifyReloading+"\n"+sd.SdNotifyMonotonicUsec())
-			c, err := load()
-			if err == nil {
-				err = d.Reload(ctx, c)
-			}
-			if err != nil {
-				d.log.Error("the configuration stays as it was", "error", err)
-			} else {
-				d.log.Info("configuration reloaded", "tokens", len(c.Tokens))
-			}
+			go func() {
+				d.reload(ctx, load)
+				reloaded <- struct{}{}
+			}()
+		case <-reloaded:
+			next = hup
 			notify(d.log, sd.SdNotifyReady)
 		case <-watchdog:
-			if err := alive(l.Addr()); err != nil {
+			if err := alive(l.Addr(), 5*time.Second); err != nil {
 				d.log.Error("the daemon does not answer itself", "error", err)
 			} else {
 				notify(d.log, sd.SdNotifyWatchdog)
 			}
+		}
+	}
+}
+
+// reload reads the configuration again, and says in the log what came of it.
+func (d *Daemon) reload(ctx context.Context, load func() (*Config, error)) {
+	d.mu.Lock()
+	before := d.config
+	d.mu.Unlock()
+	c, err := load()
+	if err == nil {
+		err = d.Reload(ctx, c)
+	}
+	if err != nil {
+		d.log.Error("the configuration stays as it was", "error", err)
+		return
+	}
+	d.log.Info("configuration reloaded", "tokens", len(c.Tokens))
+	for _, key := range []struct {
+		name    string
+		changed bool
+	}{
+		{"socket", c.Socket != before.Socket},
+		{"mode", c.Mode != before.Mode},
+		{"group", c.Group != before.Group},
+		{"metrics", c.Metrics != before.Metrics},
+		{"max-connections", c.MaxConnections != before.MaxConnections},
+		{"max-per-user", c.MaxPerUser != before.MaxPerUser},
+	} {
+		if key.changed {
+			d.log.Warn("a changed key needs a restart of the daemon", "key", key.name)
 		}
 	}
 }
@@ -317,17 +389,25 @@ func notify(log *slog.Logger, state string) {
 	}
 }
 
-// alive asks the daemon something through its own socket.
-func alive(addr net.Addr) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	c, err := rpc.Dial(ctx, addr.String(), nil)
+// alive asks the daemon through its own socket whether it serves: whether it takes a
+// connection and says which version it speaks. It becomes no client, for which
+// modules in other processes would be started. A daemon that closes the connection,
+// because it has as many as it may, serves.
+func alive(addr net.Addr, patience time.Duration) error {
+	c, err := net.DialTimeout("unix", addr.String(), patience)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	_, err = c.Info(ctx)
-	return err
+	c.SetDeadline(time.Now().Add(patience))
+	hello := []byte{0}
+	if _, err = c.Write(hello); err == nil {
+		_, err = c.Read(hello)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return nil
 }
 
 // observe counts a call, and logs it: those that fail to log in for everybody to

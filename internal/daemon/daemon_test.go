@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,15 +11,21 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/go-cryptoki/cryptoki"
 	"github.com/go-cryptoki/cryptoki/backends/soft"
+	"github.com/go-cryptoki/cryptoki/driver"
+	"github.com/go-cryptoki/cryptoki/internal/need"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 	"github.com/go-cryptoki/cryptoki/rpc"
 )
@@ -86,7 +93,7 @@ func start(t *testing.T, c *Config) *running {
 		hup <- struct{}{}
 	}
 	t.Cleanup(func() { require.NoError(t, r.stop()) })
-	require.Eventually(t, func() bool { return alive(&net.UnixAddr{Name: c.Socket, Net: "unix"}) == nil }, wait, time.Millisecond)
+	require.Eventually(t, func() bool { return alive(&net.UnixAddr{Name: c.Socket, Net: "unix"}, wait) == nil }, wait, time.Millisecond)
 	return r
 }
 
@@ -206,6 +213,15 @@ func TestReload(t *testing.T) {
 		return len(d.tokens) == 1
 	}, wait, time.Millisecond, "the token that is gone is closed with its last client")
 
+	// What cannot change is said.
+	d.reload(&Config{Socket: d.socket, Group: "", Metrics: "127.0.0.1:1", MaxPerUser: 7, Tokens: []Token{{Name: b}}})
+	require.Eventually(t, func() bool {
+		return strings.Contains(d.log.String(), "needs a restart of the daemon\" key=max-per-user")
+	}, wait, time.Millisecond)
+	require.Contains(t, d.log.String(), "key=metrics")
+	require.NotContains(t, d.log.String(), "key=socket")
+	require.NotContains(t, d.log.String(), "key=group")
+
 	// A configuration that does not open changes nothing.
 	d.reload(&Config{Socket: d.socket, Tokens: []Token{{Name: "soft:dir=" + t.TempDir() + "/none"}}})
 	require.Eventually(t, func() bool { return strings.Contains(d.log.String(), "stays as it was") }, wait, time.Millisecond)
@@ -316,6 +332,252 @@ func TestMetrics(t *testing.T) {
 		return strings.Contains(d.log.String(), "level=WARN msg=call name=C_Login")
 	}, wait, time.Millisecond)
 	require.NotContains(t, d.log.String(), "wrong-one")
+}
+
+// sample is a line of Prometheus' text format that is not a comment.
+var sample = regexp.MustCompile(`^([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? ([0-9.e+-]+)$`)
+
+// families reads a page as Prometheus does, and returns the types in it.
+func families(t *testing.T, page string) map[string]string {
+	t.Helper()
+	require.True(t, utf8.ValidString(page))
+	types, helped := map[string]string{}, map[string]bool{}
+	within := map[string]float64{} // the last bucket of a histogram
+	for line := range strings.Lines(page) {
+		line = strings.TrimSuffix(line, "\n")
+		if rest, ok := strings.CutPrefix(line, "# HELP "); ok {
+			name, text, _ := strings.Cut(rest, " ")
+			require.NotEmpty(t, text, line)
+			require.False(t, helped[name], line)
+			helped[name] = true
+			continue
+		}
+		if rest, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			name, kind, _ := strings.Cut(rest, " ")
+			require.True(t, helped[name], line)
+			require.Contains(t, []string{"counter", "gauge", "histogram"}, kind)
+			types[name] = kind
+			continue
+		}
+		m := sample.FindStringSubmatch(line)
+		require.NotNil(t, m, "%q", line)
+		name, labels := m[1], m[2]
+		value, err := strconv.ParseFloat(m[3], 64)
+		require.NoError(t, err, line)
+		if types[name] != "" {
+			require.NotEqual(t, "histogram", types[name], line)
+			require.Equal(t, types[name] == "counter", strings.HasSuffix(name, "_total"), line)
+			continue
+		}
+		family := name[:strings.LastIndex(name, "_")]
+		require.Equal(t, "histogram", types[family], line)
+		call, _, _ := strings.Cut(labels, ",")
+		switch strings.TrimPrefix(name, family) {
+		case "_bucket":
+			require.GreaterOrEqual(t, value, within[call], line)
+			within[call] = value
+		case "_count":
+			require.Equal(t, within[call], value, line)
+		case "_sum":
+		default:
+			t.Fatal(line)
+		}
+	}
+	return types
+}
+
+// The page is in Prometheus' format whatever a token is called.
+func TestMetricsPage(t *testing.T) {
+	d := &Daemon{}
+	d.metrics.init()
+	d.metrics.count(rpc.Call{Name: "C_Sign", Duration: 2 * time.Millisecond})
+	d.metrics.count(rpc.Call{Name: "C_Sign", Duration: 2 * time.Minute})
+	d.metrics.count(rpc.Call{Name: "C_Login", Code: pkcs11.CKR_PIN_INCORRECT})
+	for _, label := range []string{"gateway", "a \"b\" \\ c", "tab\tbell\a", "two\nlines", "\xff\xfe", "é\u200b"} {
+		d.tokens = append(d.tokens, &served{module: absent{}, token: &named{label: label}})
+	}
+	var b strings.Builder
+	d.writeMetrics(&b)
+	require.Equal(t, map[string]string{
+		"cryptoki_connections": "gauge", "cryptoki_queue": "gauge",
+		"cryptoki_calls_total": "counter", "cryptoki_device_resets_total": "counter",
+		"cryptoki_call_duration_seconds": "histogram",
+	}, families(t, b.String()))
+	for _, want := range []string{
+		`cryptoki_calls_total{call="C_Sign",code="CKR_OK"} 2`,
+		`cryptoki_call_duration_seconds_bucket{call="C_Sign",le="0.001"} 0`,
+		`cryptoki_call_duration_seconds_bucket{call="C_Sign",le="0.005"} 1`,
+		`cryptoki_call_duration_seconds_bucket{call="C_Sign",le="60"} 1`,
+		`cryptoki_call_duration_seconds_bucket{call="C_Sign",le="+Inf"} 2`,
+		`cryptoki_call_duration_seconds_sum{call="C_Sign"} 120.002`,
+		`cryptoki_queue{slot="2",token="a \"b\" \\ c"} 0`,
+		`cryptoki_queue{slot="4",token="two\nlines"} 0`,
+		`cryptoki_device_resets_total{slot="1",token="gateway"} 7`,
+	} {
+		require.Contains(t, b.String(), want+"\n")
+	}
+}
+
+// named is a token of any label, whose device was reset.
+type named struct {
+	driver.Token
+	label string
+}
+
+func (n *named) Info() driver.Info { return driver.Info{Label: n.label} }
+
+func (n *named) Resets() uint64 { return 7 }
+
+// The watchdog is answered while nobody more gets in, and by a daemon that serves
+// only.
+func TestAlive(t *testing.T) {
+	d := start(t, &Config{MaxConnections: 2, Tokens: []Token{{Name: softToken(t)}}})
+	addr := &net.UnixAddr{Name: d.socket, Net: "unix"}
+	require.Eventually(t, func() bool {
+		for range 2 {
+			c, err := net.Dial("unix", d.socket)
+			require.NoError(t, err)
+			defer c.Close()
+		}
+		c, err := net.Dial("unix", d.socket)
+		require.NoError(t, err)
+		defer c.Close()
+		require.NoError(t, c.SetDeadline(time.Now().Add(time.Second)))
+		_, err = c.Read(make([]byte, 1))
+		require.NoError(t, alive(addr, wait))
+		return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+	}, wait, time.Millisecond, "no more get in")
+	require.NotContains(t, d.log.String(), "name=C_Initialize", "it is no client")
+
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "hung"), Net: "unix"})
+	require.NoError(t, err)
+	defer l.Close()
+	require.ErrorIs(t, alive(l.Addr(), 200*time.Millisecond), os.ErrDeadlineExceeded)
+	require.NoError(t, l.Close())
+	require.Error(t, alive(l.Addr(), wait))
+}
+
+// While a reload waits for a device, the watchdog is answered and the daemon can be
+// stopped.
+func TestReloadHangs(t *testing.T) {
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
+	require.NoError(t, err)
+	defer notify.Close()
+	t.Setenv("NOTIFY_SOCKET", notify.LocalAddr().String())
+	t.Setenv("WATCHDOG_USEC", "30000")
+	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+	until := func(want string) {
+		t.Helper()
+		require.NoError(t, notify.SetReadDeadline(time.Now().Add(wait)))
+		for b := make([]byte, 200); ; {
+			n, err := notify.Read(b)
+			require.NoError(t, err)
+			if strings.HasPrefix(string(b[:n]), want) {
+				return
+			}
+		}
+	}
+	c := &Config{Socket: filepath.Join(t.TempDir(), "socket"), Tokens: []Token{{Name: softToken(t)}}}
+	require.NoError(t, c.Check())
+	d, err := New(t.Context(), c, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	hup, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- d.Run(ctx, hup, func() (*Config, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+	}()
+	until("READY=1")
+	hup <- struct{}{}
+	until("RELOADING=1")
+	until("WATCHDOG=1")
+	until("WATCHDOG=1")
+	stop()
+	until("STOPPING=1")
+	require.NoError(t, <-done)
+}
+
+// A module of others that crashes or hangs is one token that is not there; the other
+// tokens are.
+func TestBrokenModule(t *testing.T) {
+	const softHSM = "/usr/lib/softhsm/libsofthsm2.so"
+	need.File(t, "softhsm2", softHSM)
+	p11kit := need.Program(t, "p11-kit", "p11-kit p11-kit-modules")
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), mode))
+	}
+	write("mode", "work", 0o600)
+	write("softhsm2.conf", "directories.tokendir = "+dir+"\nobjectstore.backend = file\nlog.level = ERROR\n", 0o600)
+	write("p11-kit", fmt.Sprintf(`#!/bin/sh
+case $(cat %[1]s/mode) in
+crash) echo I crash >&2; kill -9 $$ ;;
+hang) exec sleep 10000 ;;
+esac
+exec %[2]s "$@"
+`, dir, p11kit), 0o700)
+	t.Setenv("SOFTHSM2_CONF", filepath.Join(dir, "softhsm2.conf"))
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+
+	ctx := t.Context()
+	foreign := "p11-kit-remote:module=" + softHSM
+	log := &log{}
+	d, err := New(ctx, &Config{Tokens: []Token{{Name: softToken(t)}, {Name: foreign}, {Name: softToken(t)}}}, slog.New(slog.NewTextHandler(log, nil)))
+	require.NoError(t, err)
+	defer d.closeAll()
+	client := func() cryptoki.Module {
+		m, err := d.application(ctx, rpc.Peer{})
+		require.NoError(t, err)
+		t.Cleanup(func() { m.Close() })
+		for _, slot := range []pkcs11.SlotID{1, 3} {
+			info, err := m.TokenInfo(ctx, slot)
+			require.NoError(t, err)
+			require.Equal(t, "gateway", info.Label)
+		}
+		return m
+	}
+	d.openTime = wait
+	before := client()
+	info, err := before.SlotInfo(ctx, 2)
+	require.NoError(t, err)
+	require.Contains(t, info.Description, "SoftHSM")
+	require.Empty(t, log.String())
+
+	for _, c := range []struct {
+		mode, why string
+		openTime  time.Duration
+	}{{"crash", "I crash", wait}, {"hang", "deadline exceeded", time.Second}} {
+		write("mode", c.mode, 0o600)
+		d.openTime = c.openTime
+		m := client()
+		require.Contains(t, log.String(), c.why)
+		require.Contains(t, log.String(), foreign)
+		slots, err := m.Slots(ctx, false)
+		require.NoError(t, err)
+		require.Equal(t, []pkcs11.SlotID{1, 2, 3}, slots, "the slots keep their numbers")
+		slots, err = m.Slots(ctx, true)
+		require.NoError(t, err)
+		require.Equal(t, []pkcs11.SlotID{1, 3}, slots)
+		_, err = m.TokenInfo(ctx, 2)
+		require.ErrorIs(t, err, pkcs11.CKR_TOKEN_NOT_PRESENT)
+		_, err = m.OpenSession(ctx, 2, rw)
+		require.ErrorIs(t, err, pkcs11.CKR_TOKEN_NOT_PRESENT)
+	}
+	_, err = before.TokenInfo(ctx, 2)
+	require.NoError(t, err, "the client of before has its own")
+
+	// Alone it refuses the client, with its own code.
+	write("mode", "crash", 0o600)
+	d.config.Tokens = d.config.Tokens[1:2]
+	_, err = d.application(ctx, rpc.Peer{})
+	require.ErrorIs(t, err, pkcs11.CKR_DEVICE_ERROR)
+	require.ErrorContains(t, err, foreign)
+	write("mode", "work", 0o600)
+	m, err := d.application(ctx, rpc.Peer{})
+	require.NoError(t, err)
+	require.NoError(t, m.Close())
 }
 
 // What is wrong with a configuration is said with the cure.

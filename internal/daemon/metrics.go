@@ -111,15 +111,21 @@ func (d *Daemon) writeMetrics(w io.Writer) {
 	fmt.Fprint(w, "# HELP cryptoki_queue Calls that wait for the token's device.\n# TYPE cryptoki_queue gauge\n")
 	for i, s := range tokens {
 		if s.module != nil {
-			fmt.Fprintf(w, "cryptoki_queue{slot=\"%d\",token=%q} %d\n", i+1, s.token.Info().Label, cryptoki.Waiting(s.module))
+			fmt.Fprintf(w, "cryptoki_queue{slot=\"%d\",token=\"%s\"} %d\n", i+1, escape(s.token.Info().Label), cryptoki.Waiting(s.module))
 		}
 	}
 	fmt.Fprint(w, "# HELP cryptoki_device_resets_total How often the token's device was lost and reached again.\n# TYPE cryptoki_device_resets_total counter\n")
 	for i, s := range tokens {
 		if r, ok := s.token.(driver.Resetter); ok {
-			fmt.Fprintf(w, "cryptoki_device_resets_total{slot=\"%d\",token=%q} %d\n", i+1, s.token.Info().Label, r.Resets())
+			fmt.Fprintf(w, "cryptoki_device_resets_total{slot=\"%d\",token=\"%s\"} %d\n", i+1, escape(s.token.Info().Label), r.Resets())
 		}
 	}
+}
+
+// escape makes text the value of a Prometheus label, which may be any UTF-8 and knows
+// three escapes only. What is in the token is up to who initialized it.
+func escape(s string) string {
+	return strings.NewReplacer("\\", `\\`, `"`, `\"`, "\n", `\n`).Replace(strings.ToValidUTF8(s, "\ufffd"))
 }
 
 // serveMetrics answers GET /metrics, and nothing else.

@@ -159,3 +159,53 @@ func (s *viewSession) Info(ctx context.Context) (pkcs11.SessionInfo, error) {
 	info.Slot = s.slot
 	return info, err
 }
+
+// absent is the module of a token whose own does not open: a slot with nothing in
+// it.
+type absent struct{}
+
+var _ cryptoki.Module = absent{}
+
+func notPresent(op string) error {
+	return &cryptoki.OpError{Op: op, Err: fmt.Errorf("%w: its module does not start; the log of cryptoki serve says why", pkcs11.CKR_TOKEN_NOT_PRESENT)}
+}
+
+func (absent) Info(context.Context) (pkcs11.Info, error) {
+	return pkcs11.Info{}, notPresent("Info")
+}
+
+func (absent) Slots(context.Context, bool) ([]pkcs11.SlotID, error) {
+	return []pkcs11.SlotID{1}, nil
+}
+
+// SlotInfo says that a token may come: without that flag there would have to be one
+// (PKCS #11 section 3.2, CK_SLOT_INFO).
+func (absent) SlotInfo(context.Context, pkcs11.SlotID) (pkcs11.SlotInfo, error) {
+	return pkcs11.SlotInfo{Description: "a module that does not start", ManufacturerID: "go-cryptoki", Flags: pkcs11.CKF_REMOVABLE_DEVICE}, nil
+}
+
+func (absent) TokenInfo(context.Context, pkcs11.SlotID) (pkcs11.TokenInfo, error) {
+	return pkcs11.TokenInfo{}, notPresent("TokenInfo")
+}
+
+func (absent) Mechanisms(context.Context, pkcs11.SlotID) ([]pkcs11.MechanismType, error) {
+	return nil, notPresent("Mechanisms")
+}
+
+func (absent) MechanismInfo(context.Context, pkcs11.SlotID, pkcs11.MechanismType) (pkcs11.MechanismInfo, error) {
+	return pkcs11.MechanismInfo{}, notPresent("MechanismInfo")
+}
+
+func (absent) InitToken(context.Context, pkcs11.SlotID, []byte, string) error {
+	return notPresent("InitToken")
+}
+
+func (absent) OpenSession(context.Context, pkcs11.SlotID, pkcs11.SessionFlags) (cryptoki.Session, error) {
+	return nil, notPresent("OpenSession")
+}
+
+func (absent) CloseAllSessions(context.Context, pkcs11.SlotID) error {
+	return notPresent("CloseAllSessions")
+}
+
+func (absent) Close() error { return nil }
