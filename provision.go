@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/go-cryptoki/cryptoki/internal/keys"
@@ -29,6 +30,17 @@ type Setup struct {
 	// is destroyed.
 	Erase bool
 }
+
+// String does not show the PINs.
+func (s Setup) String() string { return fmt.Sprintf("setup of token %q", s.Label) }
+
+// Format prints what String returns, whatever the verb.
+func (s Setup) Format(f fmt.State, verb rune) {
+	fmt.Fprintf(f, fmt.FormatString(f, verb), s.String())
+}
+
+// LogValue is what String returns.
+func (s Setup) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // Initialize makes the token new and empty, and sets the PINs. It waits until
 // every session of the Token is given back. The PINs are not kept; the caller
@@ -136,7 +148,7 @@ func (t *Token) ChangePIN(ctx context.Context, user pkcs11.UserType, old, new []
 // forgetRefusal allows a PIN that was refused again: it may be right now.
 func (t *Token) forgetRefusal() {
 	t.turn <- struct{}{}
-	t.refused.pin = nil
+	t.forget()
 	<-t.turn
 }
 

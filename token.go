@@ -10,6 +10,7 @@ import (
 	"io"
 	"sync/atomic"
 
+	"github.com/go-cryptoki/cryptoki/internal/wipe"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
 )
 
@@ -100,11 +101,24 @@ func NewToken(ctx context.Context, m Module, slot pkcs11.SlotID, opts *Options) 
 // way end first or fail; nothing else may be called afterwards.
 func (t *Token) Close() error {
 	t.pool.close()
+	select {
+	case t.turn <- struct{}{}:
+		t.forget()
+		<-t.turn
+	default: // somebody asks for a PIN, and may do so for long
+	}
 	if t.own {
 		return t.m.Close()
 	}
 	return nil
 }
+
+// String names the slot, so that printing a Token shows nothing of what it keeps to
+// know a PIN by that was refused.
+func (t *Token) String() string { return fmt.Sprintf("token in slot %d", t.slot) }
+
+// GoString is String.
+func (t *Token) GoString() string { return t.String() }
 
 // Module returns the module that the token is in.
 func (t *Token) Module() Module { return t.m }
@@ -357,7 +371,7 @@ func (t *Token) login(ctx context.Context, c *conn) error {
 		if t.era.Load() > 0 {
 			t.log(ctx, "logged in again", nil)
 		}
-		t.refused.pin = nil
+		t.forget()
 		t.inside.Store(true)
 		return settle()
 	case errors.Is(err, pkcs11.CKR_PIN_INCORRECT):
@@ -387,7 +401,7 @@ func (t *Token) askPIN(ctx context.Context, user pkcs11.UserType, info pkcs11.To
 		return pin, nil
 	}
 	if t.refused.low && info.Flags&pkcs11.CKF_USER_PIN_COUNT_LOW == 0 {
-		t.refused.pin = nil // somebody has logged in since, or set a PIN
+		t.forget() // somebody has logged in since, or set a PIN
 		return pin, nil
 	}
 	if hmac.Equal(t.refused.pin, t.pinMAC(pin)) {
@@ -411,8 +425,16 @@ func (t *Token) refuse(ctx context.Context, pin []byte, code error) {
 
 func (t *Token) pinMAC(pin []byte) []byte {
 	h := hmac.New(sha256.New, t.refused.key[:])
+	defer wipe.MAC(h) // which has the PIN in its last block
 	h.Write(pin)
 	return h.Sum(nil)
+}
+
+// forget forgets what was refused. t.turn is held.
+func (t *Token) forget() {
+	clear(t.refused.key[:])
+	clear(t.refused.pin)
+	t.refused.pin = nil
 }
 
 // log tells Options.Log.

@@ -6,7 +6,9 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"errors"
+	"fmt"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -128,6 +130,37 @@ func TestALockedPINIsNotTried(t *testing.T) {
 	_, err := tokenOf(t, m, &cryptoki.Options{PIN: pinOf(userPIN)}).Objects(t.Context(), nil)
 	if !errors.Is(err, pkcs11.CKR_PIN_LOCKED) || !strings.Contains(err.Error(), "the SO sets a new user PIN") || m.tries() != before {
 		t.Errorf("error %v, %d tries", err, m.tries()-before)
+	}
+}
+
+// What is kept to know a refused PIN by is not shown, nor are the PINs of a Setup.
+func TestPrintingShowsNoPIN(t *testing.T) {
+	m := newModule(t, &pal.Mem{}, false)
+	setUp(t, m, nil).Close()
+	token := tokenOf(t, m, &cryptoki.Options{PIN: pinOf([]byte("00000000"))})
+	if _, err := token.Objects(t.Context(), nil); !errors.Is(err, pkcs11.CKR_PIN_INCORRECT) {
+		t.Fatalf("error %v", err)
+	}
+	setup := cryptoki.Setup{Label: "gateway", SOPIN: soPIN, UserPIN: userPIN}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		if got := fmt.Sprintf(verb, token); got != "token in slot 1" {
+			t.Errorf("%s prints %s", verb, got)
+		}
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+		got := fmt.Sprintf(verb, setup) + fmt.Sprintf(verb, &setup)
+		for _, pin := range [][]byte{soPIN, userPIN} {
+			for _, form := range []string{string(pin), strings.Trim(fmt.Sprint(pin), "[]"), fmt.Sprintf("%x", pin), strings.Trim(fmt.Sprintf("%#v", pin), "[]byte{}")} {
+				if strings.Contains(got, form) {
+					t.Errorf("%s prints %s", verb, got)
+				}
+			}
+		}
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "setup", setup)
+	if !strings.Contains(log.String(), `"setup":"setup of token \"gateway\""`) {
+		t.Errorf("the log has %s", &log)
 	}
 }
 

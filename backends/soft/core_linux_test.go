@@ -39,6 +39,7 @@ func TestSecretsAreGoneAfterLogout(t *testing.T) {
 	secrets, err := soft.Secrets(store, bytes.Clone(pin))
 	must(t, err)
 	must(t, store.Close())
+	secrets["a PIN that was refused"] = misspelled(pin)
 
 	c := proc.Command(t, os.Args[0], "-test.run=^TestSecretsAreGoneAfterLogout$", "-test.v")
 	c.Env = append(os.Environ(), childDir+"="+dir)
@@ -88,6 +89,15 @@ func TestSecretsAreGoneAfterLogout(t *testing.T) {
 	}
 }
 
+// misspelled is a PIN that is wrong.
+func misspelled(pin []byte) []byte {
+	wrong := bytes.Clone(pin)
+	for i := range wrong {
+		wrong[i] ^= 1
+	}
+	return wrong
+}
+
 // kept reports whether a secret is one of those of which SECURITY.md says that
 // Go's standard library keeps copies.
 func kept(name string) bool {
@@ -127,6 +137,7 @@ func useToken(t *testing.T, dir string) {
 	s, err := m.OpenSession(ctx, slots[0], pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
 	must(t, err)
 	must(t, s.Login(ctx, pkcs11.CKU_USER, pin))
+	wrong := misspelled(pin)
 	clear(pin)
 	digest := sha256.Sum256([]byte("message"))
 	for label, mechanism := range map[string]*pkcs11.Mechanism{
@@ -144,6 +155,17 @@ func useToken(t *testing.T, dir string) {
 	b := make([]byte, 8)
 	io.ReadFull(os.Stdin, b)
 	must(t, s.Logout(ctx))
+	// A program whose PIN is wrong, and that goes on asking.
+	other, err := cryptoki.NewToken(ctx, m, slots[0], &cryptoki.Options{PIN: func(context.Context, pkcs11.UserType, pkcs11.TokenInfo) ([]byte, error) {
+		return bytes.Clone(wrong), nil
+	}})
+	must(t, err)
+	for range 2 {
+		_, err = other.Objects(ctx, nil)
+		wantCode(t, "the wrong PIN", err, pkcs11.CKR_PIN_INCORRECT)
+	}
+	must(t, other.Close())
+	clear(wrong)
 	fmt.Println("logged out")
 	io.ReadFull(os.Stdin, b)
 }
