@@ -151,13 +151,16 @@ func manageCases() []Case {
 				s, m := t.session(), mech(pkcs11.CKM_AES_KEY_WRAP_KWP)
 				priv := t.create(s, append(ecPrivateTemplate(t.label("key"), ecKey), attr(pkcs11.CKA_SENSITIVE, true), attr(pkcs11.CKA_EXTRACTABLE, true)))
 				known := append(secretTemplate(t.label("known"), pkcs11.CKK_AES, make([]byte, 32)), attr(pkcs11.CKA_WRAP, true), attr(pkcs11.CKA_UNWRAP, true))
-				for what, template := range map[string]pkcs11.Template{
-					"imported":                known,
-					"imported, that decrypts": append(known[:len(known):len(known)], attr(pkcs11.CKA_DECRYPT, true)),
-					"imported, that is shown": append(known[:len(known):len(known)], attr(pkcs11.CKA_SENSITIVE, false), attr(pkcs11.CKA_EXTRACTABLE, true)),
+				for _, c := range []struct {
+					what     string
+					template pkcs11.Template
+				}{
+					{"imported", known},
+					{"imported, that decrypts", append(known[:len(known):len(known)], attr(pkcs11.CKA_DECRYPT, true))},
+					{"imported, that is shown", append(known[:len(known):len(known)], attr(pkcs11.CKA_SENSITIVE, false), attr(pkcs11.CKA_EXTRACTABLE, true))},
 				} {
-					t.step("a key "+what, func() {
-						kek, err := s.CreateObject(t.ctx, template)
+					t.step("a key "+c.what, func() {
+						kek, err := s.CreateObject(t.ctx, c.template)
 						if err != nil { // refused even earlier
 							t.coded(err)
 							return

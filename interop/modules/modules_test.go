@@ -37,7 +37,9 @@ func record(results []conformance.Result) []byte {
 }
 
 var (
-	number = regexp.MustCompile(`\d{4,}`) // of a slot, which is another in each run
+	// What is another in each run: the number of a slot, and all but the beginning of
+	// what may be random.
+	number = regexp.MustCompile(`([0-9a-f]{4})[0-9a-f]{12,}…?|\d{4,}`)
 	step   = regexp.MustCompile(`^step \d+, [^:]*: `)
 	call   = regexp.MustCompile(`^(?:s\d+\.|Module\.)?(\w+)\((CKM_\w+)?`)
 )
@@ -55,7 +57,7 @@ func symptom(r conformance.Result) string {
 	if f.Got != "" || f.Want != "" {
 		fmt.Fprintf(&s, "got %s, want %s", short(f.Got), short(f.Want))
 	}
-	return strings.TrimSuffix(number.ReplaceAllString(s.String(), "…"), "; ")
+	return strings.TrimSuffix(number.ReplaceAllString(s.String(), "${1}…"), "; ")
 }
 
 func short(s string) string {
