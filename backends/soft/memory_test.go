@@ -1,7 +1,9 @@
 package soft
 
 import (
+	"reflect"
 	"runtime"
+	"runtime/debug"
 	"testing"
 
 	"github.com/go-cryptoki/cryptoki/pal"
@@ -35,4 +37,33 @@ func heap() uint64 {
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// TestNeighboursOfState looks for what Argon2id takes next beside what is kept for
+// its sake: a page of Go's allocator that is in use is overwritten afterwards. The
+// memory is first left with holes in it.
+func TestNeighboursOfState(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // each has pages of its own
+	for range 50 {
+		var pieces [500][]byte
+		for i := range pieces {
+			pieces[i] = make([]byte, stateLen)
+		}
+		for i := range pieces {
+			if i%7 < 3 || i > 400 {
+				pieces[i] = nil
+			}
+		}
+		runtime.GC()
+		percent := debug.SetGCPercent(-1)
+		neighbours := neighboursOfState()
+		next := make([]byte, stateLen)
+		debug.SetGCPercent(percent)
+		last := neighbours[len(neighbours)-1]
+		if a, b := reflect.ValueOf(last).Pointer(), reflect.ValueOf(next).Pointer(); a>>13 != b>>13 {
+			t.Fatalf("of %d pieces the last is at %#x, and the next at %#x", len(neighbours), a, b)
+		}
+		runtime.KeepAlive(&pieces)
+		runtime.KeepAlive(next)
+	}
 }

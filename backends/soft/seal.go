@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -67,25 +68,50 @@ var onePIN sync.Mutex
 func (t *Token) withPIN(k KDF, f func()) {
 	onePIN.Lock()
 	defer onePIN.Unlock()
+	if k.MemoryKiB < 1<<10 { // that is for tests
+		confidential(f)
+		t.derived.Add(1)
+		return
+	}
+	neighbours := neighboursOfState()
 	confidential(f)
 	t.derived.Add(1)
-	if k.MemoryKiB >= 1<<10 { // less is for tests
-		debug.FreeOSMemory()
-		overwriteFreed()
-	}
+	debug.FreeOSMemory()
+	overwriteFreed()
+	runtime.KeepAlive(neighbours)
 }
 
-// overwriteFreed takes and clears memory of the size of a BLAKE2b state, in whose
-// last block Argon2id leaves the PIN: a piece so small, between others that are in
-// use, does not go back to the system.
-func overwriteFreed() {
-	size := 348 // rounded up to the size of its class
-	if bits.UintSize == 64 {
-		size = 360
+// stateLen is the size of a BLAKE2b state, in whose last block Argon2id leaves the
+// PIN, on a machine of 64 bits and of 32.
+const stateLen = 348 + 12*(bits.UintSize/64)
+
+// neighboursOfState takes memory of the size of a BLAKE2b state until the next
+// piece, which Argon2id takes, is most likely beside it, in the same page of Go's
+// allocator. While the caller keeps what is returned, that page stays in use. If it
+// did not, the collector would free it as a whole while Argon2id works, and another
+// processor may have it then, in the store of pages that it has at hand: from there
+// it neither goes back to the system nor comes to overwriteFreed.
+func neighboursOfState() (pieces [][]byte) {
+	const page = 8 << 10
+	for a, b := uintptr(0), uintptr(0); len(pieces) < 1024; {
+		piece := make([]byte, stateLen)
+		pieces = append(pieces, piece)
+		c := reflect.ValueOf(piece).Pointer()
+		// Three in a row, in the first half: a page that has room for more.
+		if c%page < page/2 && a/page == c/page && c-b == b-a {
+			break
+		}
+		a, b = b, c
 	}
+	return pieces
+}
+
+// overwriteFreed takes and clears memory of the size of a BLAKE2b state: a piece so
+// small, between others that are in use, does not go back to the system.
+func overwriteFreed() {
 	var pieces [1024][]byte
 	for i := range pieces {
-		pieces[i] = make([]byte, size)
+		pieces[i] = make([]byte, stateLen)
 	}
 	runtime.KeepAlive(&pieces)
 }
