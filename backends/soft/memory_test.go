@@ -41,10 +41,16 @@ func heap() uint64 {
 
 // TestNeighboursOfState looks for what Argon2id takes next beside what is kept for
 // its sake: a page of Go's allocator that is in use is overwritten afterwards. The
-// memory is first left with holes in it.
+// memory is first left with holes in it, of which more and more are filled; those
+// that other tests have left are filled before.
 func TestNeighboursOfState(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // each has pages of its own
-	for range 50 {
+	runtime.GC()
+	var filling [10000][]byte
+	for i := range filling {
+		filling[i] = make([]byte, stateLen)
+	}
+	for taken := range 100 {
 		var pieces [500][]byte
 		for i := range pieces {
 			pieces[i] = make([]byte, stateLen)
@@ -56,6 +62,9 @@ func TestNeighboursOfState(t *testing.T) {
 		}
 		runtime.GC()
 		percent := debug.SetGCPercent(-1)
+		for i := range taken {
+			pieces[i] = make([]byte, stateLen)
+		}
 		neighbours := neighboursOfState()
 		next := make([]byte, stateLen)
 		debug.SetGCPercent(percent)
@@ -66,4 +75,5 @@ func TestNeighboursOfState(t *testing.T) {
 		runtime.KeepAlive(&pieces)
 		runtime.KeepAlive(next)
 	}
+	runtime.KeepAlive(&filling)
 }
