@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/go-cryptoki/cryptoki/internal/keys"
@@ -39,8 +38,8 @@ func (s Setup) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), s.String())
 }
 
-// LogValue is what String returns.
-func (s Setup) LogValue() slog.Value { return slog.StringValue(s.String()) }
+// MarshalText returns what String returns, to those who log in JSON.
+func (s Setup) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Initialize makes the token new and empty, and sets the PINs. It waits until
 // every session of the Token is given back. The PINs are not kept; the caller
