@@ -442,8 +442,8 @@ func (r *reader) losers() (map[string]bool, error) {
 	}
 	var names []string
 	for _, b := range r.batches {
-		for _, it := range b.items {
-			names = append(names, it.name)
+		for i := range b.items {
+			names = append(names, b.items[i].name) // the rest is being written
 		}
 	}
 	lose, _, err := r.t.losers(j, names)
