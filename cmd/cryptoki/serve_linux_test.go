@@ -155,14 +155,18 @@ func TestServeReloadsEarly(t *testing.T) {
 	require.NoError(t, err)
 	defer bus.Close()
 	cmd := proc.Command(t, program, "serve", "-t", "atecc608:bus=unix:"+bus.Addr().String()+";dir="+dir, "--socket", filepath.Join(dir, "socket"))
+	var log bytes.Buffer
+	cmd.Stderr = &log
 	require.NoError(t, cmd.Start())
-	chip, err := bus.Accept() // which does not answer
+	chip, err := bus.Accept() // which does not answer, and then is gone
 	require.NoError(t, err)
-	defer chip.Close()
+	_, err = chip.Read(make([]byte, 1))
+	require.NoError(t, err)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, chip.Close())
 	cmd.Wait()
-	require.True(t, cmd.ProcessState.Exited(), "%v", cmd.ProcessState)
+	require.Equal(t, 1, cmd.ProcessState.ExitCode(), "%v", cmd.ProcessState)
+	require.Contains(t, log.String(), "i2csock")
 }
 
 // The units that the documentation offers name what the command has.

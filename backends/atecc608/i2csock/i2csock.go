@@ -16,7 +16,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"time"
 
 	"periph.io/x/conn/v3/i2c"
 	"periph.io/x/conn/v3/physic"
@@ -34,6 +36,10 @@ var ErrNACK = errors.New("no acknowledge on the I²C bus")
 
 // ErrBus is the error of a transfer on a bus that is stuck.
 var ErrBus = errors.New("the I²C bus is stuck")
+
+// patience is how long a transfer may take, which a context does not end. The slowest
+// takes some milliseconds.
+var patience = 30 * time.Second
 
 // A Remote is a bus at the other end of a socket. Its methods are safe for
 // concurrent use.
@@ -66,7 +72,8 @@ func (b *Remote) SetSpeed(physic.Frequency) error {
 }
 
 // Tx is one transfer. Writing and reading in one are two on a socket, with a
-// stop between them. No acknowledge is ErrNACK.
+// stop between them. No acknowledge is ErrNACK. No answer within 30 seconds is an error
+// that wraps os.ErrDeadlineExceeded, after which the bus is of no more use.
 func (b *Remote) Tx(addr uint16, w, r []byte) error {
 	if addr > 0x7F || len(w) > 0xFFFF || len(r) > 0xFFFF {
 		return fmt.Errorf("i2csock: %s: transfer of %d and %d bytes at address %#x: too long, or not a 7-bit address", b.name, len(w), len(r), addr)
@@ -89,6 +96,7 @@ func (b *Remote) transfer(kind byte, addr uint16, n int, w, r []byte) error {
 		return b.err
 	}
 	q := append(make([]byte, 0, 4+len(w)), kind, byte(addr), byte(n), byte(n>>8))
+	b.conn.SetDeadline(time.Now().Add(patience))
 	_, err := b.conn.Write(append(q, w...))
 	var reply byte
 	if err == nil {
@@ -96,6 +104,9 @@ func (b *Remote) transfer(kind byte, addr uint16, n int, w, r []byte) error {
 	}
 	if err == nil && reply == replyACK {
 		_, err = io.ReadFull(b.r, r)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("no answer within %v; does atecc-sim still run there, or does another program listen?: %w", patience, err)
 	}
 	if err != nil {
 		b.err = fmt.Errorf("i2csock: %s: %w", b.name, err)
