@@ -1,6 +1,7 @@
 package fileflash_test
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -53,4 +54,37 @@ func TestStore(t *testing.T) {
 		dirs[n] = dirs[s]
 		return n
 	}))
+}
+
+// A log of so many changes that they are applied while more are read is what it was
+// when it is opened again: the last change of a record counts, whether it comes soon
+// or late.
+func TestManyChanges(t *testing.T) {
+	dir := privateDir(t)
+	s := open(t, dir)
+	want := map[string]string{}
+	for round := range 40 { // 2,000 changes, 256 of which are applied at once
+		var changes []pal.Change
+		for i := range 50 {
+			name := fmt.Sprintf("r-%d", (round*37+i*7)%600)
+			if (round+i)%4 == 0 {
+				changes = append(changes, pal.Change{Name: name})
+				delete(want, name)
+			} else {
+				value := fmt.Sprintf("%d of round %d", i, round)
+				changes = append(changes, pal.Change{Name: name, Data: []byte(value)})
+				want[name] = value
+			}
+		}
+		require.NoError(t, s.Batch(changes))
+		if round%13 > 0 && round < 39 {
+			continue
+		}
+		have := map[string]string{}
+		require.NoError(t, open(t, dir).LoadAll(func(name string, data []byte, err error) {
+			require.NoError(t, err)
+			have[name] = string(data)
+		}))
+		require.Equal(t, want, have)
+	}
 }
