@@ -10,7 +10,7 @@ import (
 // A FaultKind is something that goes wrong, at the events that it names.
 type FaultKind string
 
-// The faults. What is damaged does not have the right CRC by chance.
+// The faults. An answer that is damaged does not have the right CRC by chance.
 const (
 	DropWake    FaultKind = "drop-wake"    // a wake pulse that would wake does not
 	CorruptIn   FaultKind = "corrupt-in"   // a bit of a received command flips
