@@ -234,7 +234,7 @@ func (s *Store) append(entry []byte, items []item, live int64) error {
 	_, err := s.log.WriteAt(entry, m.end)
 	if err == nil {
 		if limit := logLimit(live); end+markSize > size {
-			size = makeRoom(s.log, end, limit)
+			size = makeRoom(s.log, end, live)
 		} else if limit = max(limit, end+markSize); size > limit && s.log.Truncate(limit) == nil {
 			size = limit // there is less room when less is alive
 		}
@@ -273,8 +273,9 @@ func (m *image) noteMark() {
 }
 
 const (
-	// maxRoom is how much room there is made for entries that follow.
-	maxRoom = 8 << 10
+	// There is made room for an eighth of what is alive, from minRoom to maxRoom.
+	minRoom = 8 << 10
+	maxRoom = 64 << 10
 	// minBlock is the smallest block of the file systems in use.
 	minBlock = 1 << 10
 )
@@ -282,16 +283,16 @@ const (
 // logLimit is the size that a log with so much alive may have.
 func logLimit(live int64) int64 { return max(minLog, maxGarbage*live) }
 
-// makeRoom extends a log that has been written up to end, so that the entries
-// that follow change neither the size of the file nor where it is on the medium:
-// to sync them is to write them, while a file system that has to note more writes
-// and flushes its journal, too. It returns the size of the file.
+// makeRoom extends a log that has been written up to end and has so much alive, so
+// that the entries that follow change neither the size of the file nor where it is
+// on the medium: to sync them is to write them, while a file system that has to note
+// more writes and flushes its journal, too. It returns the size of the file.
 //
 // One byte is written for each block, and the file system makes the rest of it
-// zeros. The log stays within limit.
-func makeRoom(log File, end, limit int64) (size int64) {
+// zeros. The log stays within its limit.
+func makeRoom(log File, end, live int64) (size int64) {
 	size = end
-	to := min(end+maxRoom, limit)
+	to := min(end+min(max(minRoom, live/8), maxRoom), logLimit(live))
 	for last := end | (minBlock - 1); last < to; last += minBlock {
 		if _, err := log.WriteAt([]byte{0}, last); err != nil {
 			return size // room is no more than a help

@@ -149,7 +149,7 @@ func (s *Store) fill(f File, records []item) (*image, error) {
 		return nil, err
 	}
 	img.end += int64(len(b))
-	img.size, img.settled = makeRoom(f, img.end, logLimit(img.live)), false
+	img.size, img.settled = makeRoom(f, img.end, img.live), false
 	return img, nil
 }
 

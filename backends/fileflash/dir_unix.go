@@ -118,19 +118,6 @@ type osFile struct {
 	info os.FileInfo // of when it was opened, to know it by
 }
 
-func (f *osFile) Status() (size int64, linked bool, err error) {
-	size, linked, _, err = f.DatedStatus()
-	return size, linked, err
-}
-
-func (f *osFile) DatedStatus() (size int64, linked bool, changed int64, err error) {
-	var st syscall.Stat_t
-	if err := syscall.Fstat(f.fd, &st); err != nil {
-		return 0, false, 0, err
-	}
-	return st.Size, st.Nlink > 0, changeTime(&st), nil
-}
-
 func (d *directory) OpenFile(name string, flag int) (File, error) {
 	f, err := d.root.OpenFile(name, flag|syscall.O_NONBLOCK, 0o600)
 	if errors.Is(err, syscall.EISDIR) {
@@ -167,7 +154,8 @@ func (d *directory) check(name string, info os.FileInfo, flag int) error {
 	return private(info, 0o077, "chmod 600 it")
 }
 
-func (d *directory) Current(name string, f File) (bool, error) {
+// current is Current by what fstat gives.
+func (d *directory) current(name string, f *osFile) (bool, error) {
 	named, err := d.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -175,7 +163,7 @@ func (d *directory) Current(name string, f File) (bool, error) {
 	if err != nil {
 		return false, plain(err)
 	}
-	return os.SameFile(named, f.(*osFile).info), nil
+	return os.SameFile(named, f.info), nil
 }
 
 func (d *directory) Rename(from, to string) error { return plain(d.root.Rename(from, to)) }
