@@ -17,8 +17,26 @@ func confidential(f func()) {
 	next()
 }
 
-// stackLen is more than functions that handle keys need.
-const stackLen = 24 << 10
+// confidentialSeal is confidential for an f that derives keys, seals and opens. It
+// needs a stack so small that Go has one at hand, where it takes and clears memory
+// for a large one.
+func confidentialSeal(f func()) {
+	next, _ := iter.Pull(func(func(struct{}) bool) {
+		growSealStack()
+		onSealStack(f)
+	})
+	next()
+}
+
+const (
+	// stackLen is more than functions that handle keys need, sealStackLen more than
+	// those that seal do.
+	stackLen     = 24 << 10
+	sealStackLen = 8 << 10
+	// sealBallast and sealStackLen together take up most of 16 KiB, and sealBallast
+	// alone a quarter, below which the garbage collector finds that too large.
+	sealBallast = 5 << 10
+)
 
 // growStack makes the stack as large as onLargeStack wants it, as long as there is
 // next to nothing on it to be copied.
@@ -26,6 +44,14 @@ const stackLen = 24 << 10
 //go:noinline
 func growStack() {
 	var b [2*stackLen + 1<<10]byte
+	hold(b[:])
+}
+
+// growSealStack does it for onSealStack.
+//
+//go:noinline
+func growSealStack() {
+	var b [sealStackLen + sealBallast + 1<<9]byte
 	hold(b[:])
 }
 
@@ -42,11 +68,28 @@ func onLargeStack(f func()) {
 	hold(ballast[:])
 }
 
+// onSealStack does it with sealStackLen bytes ready, and sealBallast in use.
+//
+//go:noinline
+func onSealStack(f func()) {
+	var ballast [sealBallast]byte
+	hold(ballast[:])
+	erased(f)
+	clearSealStack()
+	hold(ballast[:])
+}
+
 // clearStack clears what functions have left on the stack of this goroutine.
 //
 //go:noinline
 func clearStack() {
 	var b [stackLen]byte
+	hold(b[:])
+}
+
+//go:noinline
+func clearSealStack() {
+	var b [sealStackLen]byte
 	hold(b[:])
 }
 

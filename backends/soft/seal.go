@@ -143,7 +143,7 @@ type keyring struct {
 
 func newKeyring(tokenKey []byte) *keyring {
 	k := &keyring{tokenKey: tokenKey}
-	confidential(func() {
+	confidentialSeal(func() {
 		k.public = aead(derive(tokenKey, contextPublic))
 		k.private = aead(derive(tokenKey, contextPrivate))
 		k.book = aead(derive(tokenKey, contextBook))
@@ -182,7 +182,7 @@ func (k *keyring) check(rec *tokenRecord) (err error) {
 
 // with calls f with what a key seals that is made for this call.
 func (k *keyring) with(info string, f func(cipher.AEAD)) {
-	confidential(func() {
+	confidentialSeal(func() {
 		a := aead(derive(k.tokenKey, info))
 		defer wipe.AEAD(a)
 		f(a)
