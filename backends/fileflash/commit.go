@@ -152,7 +152,7 @@ func (s *Store) resolve(group []*pending) []item {
 	for _, p := range group {
 		if p.mustExist {
 			name := p.changes[0].Name
-			_, exists := s.img.records[name]
+			_, exists := s.img.records.get(name)
 			if i, ok := at[name]; ok {
 				exists = items[i].put
 			}
@@ -172,7 +172,7 @@ func (s *Store) resolve(group []*pending) []item {
 	}
 	kept := items[:0]
 	for _, it := range items {
-		if _, exists := s.img.records[it.name]; it.put || exists {
+		if _, exists := s.img.records.get(it.name); it.put || exists {
 			kept = append(kept, it)
 		}
 	}
@@ -331,7 +331,7 @@ func (m *image) encode(items []item) []byte {
 func (m *image) liveWith(items []item) int64 {
 	live := m.live
 	for _, it := range items {
-		if old, ok := m.records[it.name]; ok {
+		if old, ok := m.records.get(it.name); ok {
 			live -= recordSize(it.name, old.size)
 		}
 		if it.put {

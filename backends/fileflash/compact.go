@@ -1,7 +1,6 @@
 package fileflash
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -56,13 +55,12 @@ func (s *Store) liveItems(items []item) []item {
 	for _, it := range items {
 		replaced[it.name] = true
 	}
-	live := make([]item, 0, len(s.img.records)+len(items))
-	for name, p := range s.img.records {
+	live := make([]item, 0, s.img.records.len()+len(items))
+	for name, p := range s.img.records.all() {
 		if !replaced[name] {
 			live = append(live, item{name: name, put: true, place: p})
 		}
 	}
-	slices.SortFunc(live, func(a, b item) int { return cmp.Compare(a.off, b.off) })
 	for _, it := range items {
 		if it.put {
 			live = append(live, it)

@@ -12,7 +12,6 @@
 package fileflash
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -220,7 +219,7 @@ func (s *Store) load(name string) (data []byte, doubt bool, err error) {
 	if s.closed {
 		return nil, false, s.error(fs.ErrClosed)
 	}
-	p, ok := s.img.records[name]
+	p, ok := s.img.records.get(name)
 	if !ok {
 		return nil, false, s.errorf("record %s: %w", name, fs.ErrNotExist)
 	}
@@ -266,29 +265,15 @@ func (s *Store) loadAll(f func(name string, data []byte, err error)) (doubtful [
 	if s.closed {
 		return nil, s.error(fs.ErrClosed)
 	}
-	type record struct {
-		name string
-		place
-	}
-	type order struct {
-		off int64
-		n   int
-	}
-	all, byOffset := make([]record, 0, len(s.img.records)), make([]order, 0, len(s.img.records))
-	for name, p := range s.img.records {
-		all, byOffset = append(all, record{name, p}), append(byOffset, order{p.off, len(all)})
-	}
-	slices.SortFunc(byOffset, func(a, b order) int { return cmp.Compare(a.off, b.off) })
 	w := &window{f: s.log, size: s.img.end}
-	for _, o := range byOffset {
-		r := &all[o.n]
-		data, err := w.at(r.off, int64(r.size))
-		if err = s.checkRecord(r.name, r.place, data, err); err == nil {
-			f(r.name, data, nil)
+	for name, p := range s.img.records.all() {
+		data, err := w.at(p.off, int64(p.size))
+		if err = s.checkRecord(name, p, data, err); err == nil {
+			f(name, data, nil)
 		} else if s.img.settled {
-			f(r.name, nil, err)
+			f(name, nil, err)
 		} else {
-			doubtful = append(doubtful, r.name)
+			doubtful = append(doubtful, name)
 		}
 	}
 	return doubtful, nil
@@ -301,8 +286,8 @@ func (s *Store) Names() ([]string, error) {
 	if s.closed {
 		return nil, s.error(fs.ErrClosed)
 	}
-	names := make([]string, 0, len(s.img.records))
-	for name := range s.img.records {
+	names := make([]string, 0, s.img.records.len())
+	for name := range s.img.records.all() {
 		names = append(names, name)
 	}
 	return names, nil
@@ -345,7 +330,7 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return Stats{Records: len(s.img.records), Size: s.img.end, Live: s.img.live, Dropped: s.img.dropped, ReadOnly: s.readOnly != nil}
+	return Stats{Records: s.img.records.len(), Size: s.img.end, Live: s.img.live, Dropped: s.img.dropped, ReadOnly: s.readOnly != nil}
 }
 
 // String names the directory.

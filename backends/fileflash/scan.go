@@ -18,7 +18,7 @@ type image struct {
 	base    int64
 	end     int64 // of the last whole entry; 0 if there is no log
 	live    int64 // size that the log would have after compaction
-	records map[string]place
+	records table
 
 	size    int64 // of the file when it was read
 	settled bool  // the mark at end is there: the entries are there to stay
@@ -28,19 +28,20 @@ type image struct {
 	lastTop [entrySize]byte // and its beginning
 }
 
-func newImage() *image { return &image{records: map[string]place{}, settled: true} }
+func newImage() *image { return &image{settled: true} }
 
 // apply makes a change in the image.
 func (m *image) apply(name string, put bool, p place) {
-	if old, ok := m.records[name]; ok {
-		m.live -= recordSize(name, old.size)
-		if !put {
-			delete(m.records, name)
-		}
-	}
+	var old place
+	var replaced bool
 	if put {
+		old, replaced = m.records.put(name, p)
 		m.live += recordSize(name, p.size)
-		m.records[name] = p
+	} else {
+		old, replaced = m.records.remove(name)
+	}
+	if replaced {
+		m.live -= recordSize(name, old.size)
 	}
 }
 
@@ -72,15 +73,15 @@ type chunk struct {
 const chunkLen = 256
 
 // maxHint bounds what is made because of the size of a file alone.
-const maxHint = 1 << 16
+const maxHint = 1 << 17
 
 func (a *applier) add(c headChange, p place) {
 	if len(a.list) == chunkLen {
 		if a.queue == nil {
-			if len(a.m.records) == 0 {
-				// So many are to be expected, if half of what was written is alive.
-				n := a.size * chunkLen / p.off / 2
-				a.m.records = make(map[string]place, min(n, maxHint))
+			if a.m.records.len() == 0 {
+				// So many are to be expected, if all that was written is alive.
+				n := int(min(a.size*chunkLen/p.off, maxHint))
+				a.m.records.reserve(n)
 			}
 			a.queue, a.done = make(chan chunk, 4), make(chan struct{})
 			go func() {
