@@ -21,30 +21,29 @@ func (se *session) CreateObject(ctx context.Context, template pkcs11.Template) (
 	}
 	full, err := se.by().Create(template)
 	if err != nil {
-		return 0, opErr(op, describe(template), err)
+		return 0, templateErr(op, template, err)
 	}
-	subject := describe(full)
 	token, private := full.Bool(pkcs11.CKA_TOKEN), full.Bool(pkcs11.CKA_PRIVATE)
 	if err := se.mayWrite(token, private); err != nil {
-		return 0, opErr(op, subject, err)
+		return 0, templateErr(op, full, err)
 	}
 	class := pkcs11.ObjectClass(full.Uint(pkcs11.CKA_CLASS))
 	secret := class == pkcs11.CKO_PRIVATE_KEY || class == pkcs11.CKO_SECRET_KEY
 	if !token && !secret {
 		h, err := se.keep(full.Clone())
-		return h, opErr(op, subject, err)
+		return h, templateErr(op, full, err)
 	}
 	if secret {
 		defer wipeSecrets(full, template)
 	}
 	creator, ok := se.slot.token.(driver.Creator)
 	if !ok {
-		return 0, opErr(op, subject, fmt.Errorf("%w: this token makes its own objects and takes none", pkcs11.CKR_FUNCTION_NOT_SUPPORTED))
+		return 0, templateErr(op, full, fmt.Errorf("%w: this token makes its own objects and takes none", pkcs11.CKR_FUNCTION_NOT_SUPPORTED))
 	}
 	h, err := se.create(ctx, token, replacing{template, full}, func(replaces []driver.Object) (driver.Object, error) {
 		return creator.CreateObject(ctx, owned(full), replaces)
 	})
-	return h, opErr(op, subject, err)
+	return h, templateErr(op, full, err)
 }
 
 // keep makes a public session object, which is the core's own.
@@ -169,6 +168,14 @@ func drivers(objects []*object) []driver.Object {
 		}
 	}
 	return list
+}
+
+// templateErr is opErr for an object that has such a template.
+func templateErr(op string, t pkcs11.Template, err error) error {
+	if err == nil {
+		return nil
+	}
+	return opErr(op, describe(t), err)
 }
 
 // describe names an object by its template for errors.

@@ -33,28 +33,27 @@ func (se *session) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, pub
 	if err != nil {
 		return 0, 0, opErr(op, "", err)
 	}
-	subject := describe(fullPriv)
 	if bits, ok := fullPub.Get(pkcs11.CKA_MODULUS_BITS); ok {
 		if b := bits.Uint(); b < row.info.MinKeySize || b > row.info.MaxKeySize {
-			return 0, 0, opErr(op, subject, fmt.Errorf("%w: the token makes RSA keys of %d to %d bits, not %d", pkcs11.CKR_KEY_SIZE_RANGE, row.info.MinKeySize, row.info.MaxKeySize, b))
+			return 0, 0, templateErr(op, fullPriv, fmt.Errorf("%w: the token makes RSA keys of %d to %d bits, not %d", pkcs11.CKR_KEY_SIZE_RANGE, row.info.MinKeySize, row.info.MaxKeySize, b))
 		}
 	}
 	for _, t := range []pkcs11.Template{fullPub, fullPriv} {
 		if err := se.mayWrite(t.Bool(pkcs11.CKA_TOKEN), t.Bool(pkcs11.CKA_PRIVATE)); err != nil {
-			return 0, 0, opErr(op, subject, err)
+			return 0, 0, templateErr(op, fullPriv, err)
 		}
 	}
 	old, err := s.places(ctx, replacing{public, fullPub}, replacing{private, fullPriv})
 	if err != nil {
-		return 0, 0, opErr(op, subject, err)
+		return 0, 0, templateErr(op, fullPriv, err)
 	}
 	if err := s.acquire(ctx); err != nil {
-		return 0, 0, opErr(op, subject, err)
+		return 0, 0, templateErr(op, fullPriv, err)
 	}
 	defer s.gate.release()
 	dPub, dPriv, err := generator.GenerateKeyPair(ctx, m, owned(fullPub), owned(fullPriv), drivers(old))
 	if err != nil {
-		return 0, 0, opErr(op, subject, deviceErr(err))
+		return 0, 0, templateErr(op, fullPriv, deviceErr(err))
 	}
 	s.remove(old...)
 	oPub, err := se.insert(ctx, dPub, fullPub.Bool(pkcs11.CKA_TOKEN))
@@ -62,7 +61,7 @@ func (se *session) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, pub
 		if destroyer, ok := s.token.(driver.Destroyer); ok {
 			destroyer.Destroy(context.WithoutCancel(ctx), dPriv)
 		}
-		return 0, 0, opErr(op, subject, err)
+		return 0, 0, templateErr(op, fullPriv, err)
 	}
 	oPriv, err := se.insert(ctx, dPriv, fullPriv.Bool(pkcs11.CKA_TOKEN))
 	if err != nil {
@@ -72,7 +71,7 @@ func (se *session) GenerateKeyPair(ctx context.Context, m *pkcs11.Mechanism, pub
 			destroyer.Destroy(context.WithoutCancel(ctx), dPub)
 		}
 		s.remove(oPub)
-		return 0, 0, opErr(op, subject, err)
+		return 0, 0, templateErr(op, fullPriv, err)
 	}
 	return oPub.handle, oPriv.handle, nil
 }
@@ -101,18 +100,17 @@ func (se *session) GenerateKey(ctx context.Context, m *pkcs11.Mechanism, templat
 	if err != nil {
 		return 0, opErr(op, "", err)
 	}
-	subject := describe(full)
 	if a, ok := full.Get(pkcs11.CKA_VALUE_LEN); ok {
 		if n := a.Uint(); n < row.info.MinKeySize || n > row.info.MaxKeySize {
-			return 0, opErr(op, subject, fmt.Errorf("%w: %v makes keys of %d to %d bytes, not %d", pkcs11.CKR_KEY_SIZE_RANGE, m.Type, row.info.MinKeySize, row.info.MaxKeySize, n))
+			return 0, templateErr(op, full, fmt.Errorf("%w: %v makes keys of %d to %d bytes, not %d", pkcs11.CKR_KEY_SIZE_RANGE, m.Type, row.info.MinKeySize, row.info.MaxKeySize, n))
 		}
 	}
 	token := full.Bool(pkcs11.CKA_TOKEN)
 	if err := se.mayWrite(token, full.Bool(pkcs11.CKA_PRIVATE)); err != nil {
-		return 0, opErr(op, subject, err)
+		return 0, templateErr(op, full, err)
 	}
 	h, err := se.create(ctx, token, replacing{template, full}, func(replaces []driver.Object) (driver.Object, error) {
 		return generator.GenerateKey(ctx, m, owned(full), replaces)
 	})
-	return h, opErr(op, subject, err)
+	return h, templateErr(op, full, err)
 }

@@ -162,7 +162,7 @@ func (se *session) UnwrapKey(ctx context.Context, m *pkcs11.Mechanism, unwrappin
 	}
 	token := full.Bool(pkcs11.CKA_TOKEN)
 	if err := se.mayWrite(token, full.Bool(pkcs11.CKA_PRIVATE)); err != nil {
-		return 0, opErr(op, describe(full), err)
+		return 0, templateErr(op, full, err)
 	}
 	plain, err := se.cipherNow(ctx, decryption, &c, wrapped)
 	if err != nil {

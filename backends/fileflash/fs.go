@@ -41,6 +41,13 @@ type File = interface {
 	Close() error
 }
 
+// A namedFS is an FS that answers Status and Current in one call.
+type namedFS interface {
+	FS
+	// NamedStatus returns the size of f, and whether f is the file of that name.
+	NamedStatus(name string, f File) (size int64, current bool, err error)
+}
+
 // A datedFile is a File of a system that notes the time of each change, be it to
 // content or to names, and does not let programs choose it.
 type datedFile interface {

@@ -169,14 +169,9 @@ func (s *Store) refresh(sure bool) error {
 	if s.log == nil {
 		return s.reload()
 	}
-	size, linked, err := s.log.Status()
+	size, linked, err := s.status(sure)
 	if err != nil {
 		return s.errorf("%s: %w", logName, err)
-	}
-	if linked && sure {
-		if linked, err = s.fs.Current(logName, s.log); err != nil {
-			return s.errorf("%s: %w", logName, err)
-		}
 	}
 	if !linked {
 		return s.reload()
@@ -205,6 +200,19 @@ func (s *Store) refresh(sure bool) error {
 		return s.errorf("%s: %w", logName, err)
 	}
 	return nil
+}
+
+// status returns the size of the log, and whether it still has a name; whether that is
+// the log's if sure.
+func (s *Store) status(sure bool) (size int64, linked bool, err error) {
+	if fs, ok := s.fs.(namedFS); ok && sure {
+		return fs.NamedStatus(logName, s.log)
+	}
+	size, linked, err = s.log.Status()
+	if err == nil && linked && sure {
+		linked, err = s.fs.Current(logName, s.log)
+	}
+	return size, linked, err
 }
 
 // reload opens the log and reads all of it. The caller holds mu.

@@ -31,16 +31,28 @@ func (f *osFile) DatedStatus() (size int64, linked bool, changed int64, err erro
 }
 
 func (d *directory) Current(name string, f File) (bool, error) {
+	_, current, err := d.NamedStatus(name, f)
+	return current, err
+}
+
+// NamedStatus asks for no times either.
+func (d *directory) NamedStatus(name string, f File) (size int64, current bool, err error) {
 	var named unix.Statx_t
-	err := statx(int(d.self.Fd()), name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO, &named)
+	err = statx(int(d.self.Fd()), name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_SIZE, &named)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
-		return d.current(name, f.(*osFile))
+		if current, err = d.current(name, f.(*osFile)); err == nil && current {
+			size, current, err = f.Status()
+		}
+		return size, current, err
 	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
+		return 0, false, nil
+	case err != nil:
+		return 0, false, err
 	}
 	opened := f.(*osFile).info.Sys().(*syscall.Stat_t)
-	return named.Ino == uint64(opened.Ino) && unix.Mkdev(named.Dev_major, named.Dev_minor) == uint64(opened.Dev), err
+	current = named.Ino == uint64(opened.Ino) && unix.Mkdev(named.Dev_major, named.Dev_minor) == uint64(opened.Dev)
+	return int64(named.Size), current, nil
 }
 
 // statx is statx(2). It is errors.ErrUnsupported where the system, or what it lets
