@@ -1,5 +1,7 @@
 package fileflash
 
+import "golang.org/x/sys/unix"
+
 // Wear is what a device says of its wear.
 func Wear(sys string, dev uint64) (device string, life, eol int) {
 	var m medium
@@ -9,6 +11,13 @@ func Wear(sys string, dev uint64) (device string, life, eol int) {
 
 // DatedFile is a file that knows when it was changed.
 type DatedFile = datedFile
+
+// SetStatCall replaces statx(2).
+func SetStatCall(call func(int, string, int, int, *unix.Statx_t) error) (restore func()) {
+	old := statCall
+	statCall = call
+	return func() { statCall = old }
+}
 
 // OpenDir is the operating system's directory.
 func OpenDir(path string, create bool) (FS, error) { return openDir(path, create) }

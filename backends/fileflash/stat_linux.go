@@ -55,11 +55,14 @@ func (d *directory) NamedStatus(name string, f File) (size int64, current bool, 
 	return int64(named.Size), current, nil
 }
 
-// statx is statx(2). It is errors.ErrUnsupported where the system, or what it lets
-// a program in a container do, is from before 2017.
+// statCall is statx(2), which systems before 2017 do not have, and do not let programs
+// in containers use.
+var statCall = unix.Statx
+
+// statx is statCall, and errors.ErrUnsupported without it.
 func statx(dir int, name string, flags, mask int, st *unix.Statx_t) error {
 	for {
-		switch err := unix.Statx(dir, name, flags, mask, st); err {
+		switch err := statCall(dir, name, flags, mask, st); err {
 		case unix.EINTR:
 		case unix.ENOSYS, unix.EPERM:
 			return errors.ErrUnsupported
