@@ -343,6 +343,24 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// The more is alive, the more room is made at once: a sync that has to note a new
+// size takes more than twice as long.
+func TestRoomGrows(t *testing.T) {
+	m := paltest.NewMedium()
+	s := mustOpen(t, m)
+	sizes, last := 0, int64(0)
+	for i := range 1500 {
+		require.NoError(t, s.Save(fmt.Sprint("record-", i), make([]byte, 800)))
+		if size := m.Size(); size != last {
+			sizes, last = sizes+1, size
+		}
+		require.LessOrEqual(t, m.Size(), max(fileflash.MinLog, 3*s.Stats().Live))
+		require.LessOrEqual(t, m.Size()-s.Stats().Size, int64(64<<10+1<<10))
+	}
+	require.LessOrEqual(t, sizes, 40)
+	require.Greater(t, s.Stats().Size, int64(1_200_000))
+}
+
 func TestFullDisk(t *testing.T) {
 	m := paltest.NewMedium()
 	s := mustOpen(t, m)
