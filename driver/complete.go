@@ -1,8 +1,10 @@
 package driver
 
 import (
+	"cmp"
 	"crypto"
 	"fmt"
+	"slices"
 
 	"github.com/go-cryptoki/cryptoki/internal/keys"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -31,7 +33,7 @@ func CompletePublic(t pkcs11.Template, pub crypto.PublicKey) (pkcs11.Template, e
 	if err != nil {
 		return nil, err
 	}
-	return complete(t, pub, attrs)
+	return complete(t, every, pub, attrs)
 }
 
 // CompletePair is CompletePublic of public and CompletePrivate of private, of a
@@ -41,7 +43,7 @@ func CompletePair(public, private pkcs11.Template, pub crypto.PublicKey) (fullPu
 	if err != nil {
 		return nil, nil, err
 	}
-	if fullPublic, err = complete(public, pub, attrs); err != nil {
+	if fullPublic, err = complete(public, every, pub, attrs); err != nil {
 		return nil, nil, err
 	}
 	fullPrivate, err = completePrivate(private, pub, attrs)
@@ -71,14 +73,14 @@ func completePrivate(t pkcs11.Template, pub crypto.PublicKey, attrs pkcs11.Templ
 			shown = append(shown, a)
 		}
 	}
-	open := make(pkcs11.Template, 0, len(t)+len(shown)+1)
-	for _, a := range t {
-		if !secret(a.Type) {
-			open = append(open, a)
-		}
-	}
-	return complete(open, pub, shown)
+	return complete(t, shows, pub, shown)
 }
+
+// every reports that an attribute of a public key stays.
+func every(pkcs11.AttributeType) bool { return true }
+
+// shows reports whether an attribute of a private key may be shown.
+func shows(t pkcs11.AttributeType) bool { return !secret(t) }
 
 // secret reports whether an attribute of a private key is a secret component.
 func secret(t pkcs11.AttributeType) bool {
@@ -90,9 +92,15 @@ func secret(t pkcs11.AttributeType) bool {
 	return false
 }
 
-func complete(t pkcs11.Template, pub crypto.PublicKey, attrs pkcs11.Template) (pkcs11.Template, error) {
-	u := make(pkcs11.Template, len(t), len(t)+len(attrs)+1)
-	copy(u, t)
+// complete returns those attributes of t that stay, and those of the public key, in
+// the order in which they are stored.
+func complete(t pkcs11.Template, stays func(pkcs11.AttributeType) bool, pub crypto.PublicKey, attrs pkcs11.Template) (pkcs11.Template, error) {
+	u := make(pkcs11.Template, 0, len(t)+len(attrs)+1)
+	for _, a := range t {
+		if stays(a.Type) {
+			u = append(u, a)
+		}
+	}
 	for _, a := range attrs {
 		have, ok := u.Get(a.Type)
 		switch {
@@ -105,6 +113,7 @@ func complete(t pkcs11.Template, pub crypto.PublicKey, attrs pkcs11.Template) (p
 	if len(u.Bytes(pkcs11.CKA_ID)) == 0 {
 		u = u.Set(pkcs11.Attr(pkcs11.CKA_ID, keys.InfoID(attrs.Bytes(pkcs11.CKA_PUBLIC_KEY_INFO))))
 	}
+	slices.SortFunc(u, func(a, b pkcs11.Attribute) int { return cmp.Compare(a.Type, b.Type) })
 	return u, nil
 }
 

@@ -147,8 +147,12 @@ func (s *Store) finish() error {
 // resolve turns a group into items: the last change of each name, without
 // removals of what is not there.
 func (s *Store) resolve(group []*pending) []item {
-	var items []item
-	at := make(map[string]int) // index in items
+	n := 0
+	for _, p := range group {
+		n += len(p.changes)
+	}
+	items := make([]item, 0, n)
+	at := make(map[string]int, n) // index in items
 	for _, p := range group {
 		if p.mustExist {
 			name := p.changes[0].Name
