@@ -1,10 +1,8 @@
 package driver
 
 import (
-	"cmp"
 	"crypto"
 	"fmt"
-	"slices"
 
 	"github.com/go-cryptoki/cryptoki/internal/keys"
 	"github.com/go-cryptoki/cryptoki/pkcs11"
@@ -113,7 +111,12 @@ func complete(t pkcs11.Template, stays func(pkcs11.AttributeType) bool, pub cryp
 	if len(u.Bytes(pkcs11.CKA_ID)) == 0 {
 		u = u.Set(pkcs11.Attr(pkcs11.CKA_ID, keys.InfoID(attrs.Bytes(pkcs11.CKA_PUBLIC_KEY_INFO))))
 	}
-	slices.SortFunc(u, func(a, b pkcs11.Attribute) int { return cmp.Compare(a.Type, b.Type) })
+	// All but the last few are in order already.
+	for i := range u {
+		for ; i > 0 && u[i].Type < u[i-1].Type; i-- {
+			u[i], u[i-1] = u[i-1], u[i]
+		}
+	}
 	return u, nil
 }
 

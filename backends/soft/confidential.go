@@ -38,21 +38,29 @@ const (
 	sealBallast = 5 << 10
 )
 
+// never is false. What is used under it has its place on the stack all the same, and
+// is not cleared for that.
+var never bool
+
 // growStack makes the stack as large as onLargeStack wants it, as long as there is
 // next to nothing on it to be copied.
 //
 //go:noinline
 func growStack() {
-	var b [2*stackLen + 1<<10]byte
-	hold(b[:])
+	if never {
+		var b [2*stackLen + 1<<10]byte
+		hold(b[:])
+	}
 }
 
 // growSealStack does it for onSealStack.
 //
 //go:noinline
 func growSealStack() {
-	var b [sealStackLen + sealBallast + 1<<9]byte
-	hold(b[:])
+	if never {
+		var b [sealStackLen + sealBallast + 1<<9]byte
+		hold(b[:])
+	}
 }
 
 // onLargeStack calls f with stackLen bytes of stack ready, and as many in use: one
@@ -61,22 +69,24 @@ func growSealStack() {
 //
 //go:noinline
 func onLargeStack(f func()) {
-	var ballast [stackLen]byte
-	hold(ballast[:])
 	erased(f)
 	clearStack()
-	hold(ballast[:])
+	if never {
+		var ballast [stackLen]byte
+		hold(ballast[:])
+	}
 }
 
 // onSealStack does it with sealStackLen bytes ready, and sealBallast in use.
 //
 //go:noinline
 func onSealStack(f func()) {
-	var ballast [sealBallast]byte
-	hold(ballast[:])
 	erased(f)
 	clearSealStack()
-	hold(ballast[:])
+	if never {
+		var ballast [sealBallast]byte
+		hold(ballast[:])
+	}
 }
 
 // clearStack clears what functions have left on the stack of this goroutine.

@@ -139,6 +139,7 @@ func (d *draft) fill(typ pkcs11.AttributeType, v any) {
 	}
 }
 
+// template returns the attributes in the order of their types, in which they are stored.
 func (d *draft) template() pkcs11.Template {
 	n := 0
 	for i := range d.rows {
@@ -147,9 +148,9 @@ func (d *draft) template() pkcs11.Template {
 		}
 	}
 	t := make(pkcs11.Template, 0, n)
-	for i := range d.rows {
-		if d.values[i] != nil {
-			t = append(t, pkcs11.Attribute{Type: d.rows[i].typ, Value: d.values[i]})
+	for _, e := range d.index {
+		if v := d.values[e.row]; v != nil {
+			t = append(t, pkcs11.Attribute{Type: e.typ, Value: v})
 		}
 	}
 	return t
