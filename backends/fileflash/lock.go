@@ -205,8 +205,8 @@ func (s *Store) refresh(sure bool) error {
 // status returns the size of the log, and whether it still has a name; whether that is
 // the log's if sure.
 func (s *Store) status(sure bool) (size int64, linked bool, err error) {
-	if fs, ok := s.fs.(namedFS); ok && sure {
-		return fs.NamedStatus(logName, s.log)
+	if named, ok := s.fs.(namedFS); ok && sure {
+		return named.NamedStatus(logName, s.log)
 	}
 	size, linked, err = s.log.Status()
 	if err == nil && linked && sure {
