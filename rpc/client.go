@@ -219,22 +219,28 @@ func (l *link) alive() bool {
 
 // kill ends the link; calls under way fail with err.
 func (l *link) kill(err error) {
-	l.mu.Lock()
-	first := l.err == nil
-	if first {
-		l.err = err
-		close(l.dead)
-	}
-	l.mu.Unlock()
-	if first {
+	if l.end(err) {
 		l.rw.Close()
 	}
 }
 
-// giveUp is kill for a server that has let its time pass.
+// end has calls under way fail with err, and no other begin. It reports whether it
+// was the first to do so.
+func (l *link) end(err error) (first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if first = l.err == nil; first {
+		l.err = err
+		close(l.dead)
+	}
+	return first
+}
+
+// giveUp is kill for a server that has let its time pass. Whoever calls when that is
+// gone gets another one: the link ends first.
 func (l *link) giveUp(err error) {
+	l.end(err)
 	abort(l.rw)
-	l.kill(err)
 }
 
 // abort closes a connection whose other side has let its time pass. A program that
